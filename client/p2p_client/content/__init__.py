@@ -1,0 +1,1 @@
+"""What content is: digests, pieces, manifests and which pieces of it we have. Pure."""

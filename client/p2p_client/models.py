@@ -1,0 +1,161 @@
+"""The values that travel between the peer's parts: plain, frozen, free of protobuf and I/O.
+
+`net/wire.py` turns protobuf messages into these and back; nothing else sees protobuf.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import NewType
+
+Digest = NewType("Digest", str)
+"""BLAKE3 of a whole content: 64 lower-case hexadecimal characters, without `b3:`."""
+
+ManifestDigest = NewType("ManifestDigest", str)
+"""BLAKE3 of a canonical manifest: 64 lower-case hexadecimal characters."""
+
+PeerId = NewType("PeerId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a peer accepts connections: an address literal and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The state of a library; see `Revision` in types.proto. The default means "nothing held"."""
+
+    epoch: str = ""
+    counter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One shared file as listed."""
+
+    path: str
+    size_bytes: int
+    digest: Digest
+    manifest_digest: ManifestDigest
+    modified_at: datetime  # aware, UTC
+    media_type: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPeer:
+    """A peer online, as the directory lists it."""
+
+    peer_id: PeerId
+    user: str
+    endpoints: tuple[Endpoint, ...]  # best first; empty: none that we could reach
+    online_since: datetime  # aware, UTC
+    resource_count: int
+    size_bytes: int
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        return self.endpoints[0] if self.endpoints else None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedResource:
+    """A resource and the peer that shares it."""
+
+    resource: Resource
+    peer: ListedPeer
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A peer to fetch from, with what it takes to be let in."""
+
+    peer_id: PeerId
+    user: str
+    endpoints: tuple[Endpoint, ...]
+    certificate_der: bytes  # empty in an insecure network
+    grant: str
+    grant_expires_at: datetime  # by the directory's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A content at a source, under one manifest."""
+
+    digest: Digest
+    source: Source
+    manifest_digest: ManifestDigest
+    size_bytes: int
+    partial: bool = False
+
+
+class Order(Enum):
+    PATH = "path"
+    LARGEST = "largest"
+    SMALLEST = "smallest"
+    NEWEST = "newest"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to find: all that is set must hold. The meanings are those of QueryRequest."""
+
+    text: str = ""
+    glob: str = ""
+    path: str = ""
+    name: str = ""
+    owner: str = ""
+    digest_prefix: str = ""  # 8 to 64 lower-case hex, without `b3:`
+    min_size_bytes: int | None = None
+    max_size_bytes: int | None = None
+    media_type: str = ""
+    order: Order = Order.PATH
+
+
+class Verdict(Enum):
+    """What the directory found of one of our candidate endpoints."""
+
+    PENDING = "pending"
+    REACHABLE = "reachable"
+    LOCAL_ONLY = "local-only"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus:
+    endpoint: Endpoint
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedItem:
+    """A resource that the directory would not list."""
+
+    item: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceBatch:
+    """One Announce. A delta has `base`; a batch of a snapshot has `snapshot_id`."""
+
+    revision: Revision
+    resources: Sequence[Resource] = ()
+    withdrawn_paths: Sequence[str] = ()
+    base: Revision | None = None
+    snapshot_id: str = ""
+    batch_index: int = 0
+    last: bool = False

@@ -1,0 +1,1 @@
+"""The directory: knows who is online and what each of them shares. Never holds file content."""

@@ -1,0 +1,135 @@
+"""What the directory needs of a database, and nothing of how one does it.
+
+Implementations pass one and the same suite, tests/server/store/suite.py. They know no gRPC and
+decide no rule: what a revision may follow is in `directory/revisions.py`, what a page holds is asked
+for by the caller. They raise `StoreUnavailable` when the database does not answer or its disk is
+full, and otherwise only what the methods name.
+
+Durable when the call returns (fsync): secrets and which key owns which name. Everything else may be
+lost with the last moments before a power failure, never with a crash of the process: peers bring it
+back.
+
+A peer is *visible* while it has a lease, is listed and has an endpoint that somebody may be told:
+queries answer visible peers only. Unknown peers are ignored by the methods that change peers, for
+they may have been purged meanwhile.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+
+from p2p_server.directory.models import (
+    Batch,
+    Criteria,
+    Digest,
+    EndpointStatus,
+    HoldingRow,
+    Page,
+    PeerId,
+    PeerRow,
+    Revision,
+    Session,
+    SortKey,
+    User,
+)
+
+
+class Store(Protocol):
+    # --- the directory's own -------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Opens or makes the database and brings its schema up to date.
+
+        Raises StoreUnusable (nothing touched) for a corrupt database or one of a newer version.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+    async def secrets(self, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+        """The directory's keys and secrets by name; made by `make` once, the first time. Durable."""
+        ...
+
+    # --- users ---------------------------------------------------------------------------------
+
+    async def bind_user(self, user: User) -> User:
+        """Binds a name to a key if it is free, without regard to case; answers who holds it now.
+
+        Durable when it returns. The caller compares the key.
+        """
+        ...
+
+    async def users(self) -> Sequence[User]:
+        """All users by name."""
+        ...
+
+    async def remove_user(self, name: str) -> bool:
+        """Frees a name with all its sessions and resources; False: there was none."""
+        ...
+
+    # --- sessions ------------------------------------------------------------------------------
+
+    async def open_session(self, session: Session) -> Revision:
+        """Puts the session in the place of any earlier one of its peer; answers the revision held.
+
+        The peer stays invisible until `set_endpoints`, unless it was visible and its candidate
+        endpoints are the same ones: then their verdicts are kept as given in `session`.
+
+        Raises PeerIdTaken when the peer belongs to another user.
+        """
+        ...
+
+    async def sessions(self) -> Sequence[Session]:
+        """All sessions that have not ended, for the start: each gets a full lease anew."""
+        ...
+
+    async def find_session(self, token_hash: bytes) -> Session | None: ...
+
+    async def set_endpoints(
+        self, peer_id: PeerId, token_hash: bytes, statuses: Sequence[EndpointStatus], visible: bool
+    ) -> None:
+        """What dialling back showed. Ignored when the session was replaced meanwhile."""
+        ...
+
+    async def end_sessions(self, peer_ids: Collection[PeerId], ended_at: float) -> None:
+        """Hides the peers at once; their catalogs are kept for `purge`."""
+        ...
+
+    async def purge(self, ended_before: float, most_rows: int) -> int:
+        """Deletes rows nobody is answered any more: of peers that ended before then (client-only
+        ones: all that ended), of replaced snapshots, of staged snapshots of ended peers. Answers
+        how many; 0: nothing is left. Bounded work per call, so others get their turn."""
+        ...
+
+    # --- catalog -------------------------------------------------------------------------------
+
+    async def held_revision(self, peer_id: PeerId) -> Revision: ...
+
+    async def announce(
+        self, peer_id: PeerId, batch: Batch, max_resources_per_user: int
+    ) -> Revision:
+        """Applies a batch as `directory/revisions.py` rules, in one transaction; answers the
+        revision held then.
+
+        Raises RevisionMismatch, TooManyResources (nothing applied).
+        """
+        ...
+
+    # --- answers: visible peers only --------------------------------------------------------------
+
+    async def query(self, criteria: Criteria, after: SortKey | None, limit: int) -> Page:
+        """The next `limit` resources in order, after the key, with their peers. Keyset, never
+        offset."""
+        ...
+
+    async def peers(
+        self, user: str, after: tuple[str, PeerId] | None, limit: int
+    ) -> Sequence[PeerRow]:
+        """Visible peers by (casefolded user, peer_id), of one user (casefolded) or, empty, of all."""
+        ...
+
+    async def locate(
+        self, digests: Sequence[Digest], after: tuple[int, PeerId] | None, limit: int
+    ) -> tuple[Sequence[HoldingRow], Mapping[PeerId, PeerRow]]:
+        """Sources by (place of the digest in `digests`, peer_id); a peer is named once per digest
+        and manifest, whole before partial."""
+        ...
