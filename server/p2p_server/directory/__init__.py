@@ -1,1 +1,1 @@
-"""The directory's rules: users, leases, revisions, queries, grants. Pure: no gRPC, SQL or sockets."""
+"""The directory's rules: users, leases, revisions, queries, grants. No gRPC, SQL or sockets."""

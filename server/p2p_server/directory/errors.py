@@ -9,9 +9,9 @@
     ├── RevisionMismatch, TooManyResources, PeerUnlisted   no announce
     └── PageTokenInvalid                            no such page
 
-Each class is one ErrorReason of `types.proto`, which tells the remedy. `code` is the canonical status
-name, so that nothing here knows gRPC; `facts` become ErrorInfo.metadata. Neither text nor facts hold
-a path, a token or a key.
+Each class is one ErrorReason of `types.proto`, which tells the remedy. `code` is the canonical
+status name, so that nothing here knows gRPC; `facts` become ErrorInfo.metadata. Neither text nor
+facts hold a path, a token or a key.
 """
 
 from typing import ClassVar
@@ -79,8 +79,8 @@ class ProofInvalid(DirectoryError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the proof does not fit the certificate and what it must sign: a wrong key, or somebody "
-            "between you and the directory"
+            "the proof does not fit the certificate and what it must sign: a wrong key, or "
+            "somebody between you and the directory"
         )
 
 
@@ -96,8 +96,8 @@ class UsernameTaken(DirectoryError):
 
     def __init__(self, user: str) -> None:
         super().__init__(
-            f'the user name "{user}" belongs to another key: choose another name, or import the key '
-            "that it belongs to",
+            f'the user name "{user}" belongs to another key: choose another name, or import '
+            "the key that it belongs to",
             user=user,
         )
 

@@ -90,8 +90,11 @@ class Store(Protocol):
         """What dialling back showed. Ignored when the session was replaced meanwhile."""
         ...
 
-    async def end_sessions(self, peer_ids: Collection[PeerId], ended_at: float) -> None:
-        """Hides the peers at once; their catalogs are kept for `purge`."""
+    async def end_sessions(self, token_hashes: Collection[bytes], ended_at: float) -> None:
+        """Hides the peers of these sessions at once; their catalogs are kept for `purge`.
+
+        Named by token, so that an end decided before its peer registered again ends nothing new.
+        """
         ...
 
     async def purge(self, ended_before: float, most_rows: int) -> int:
