@@ -1,9 +1,9 @@
 """What the directory needs of a database, and nothing of how one does it.
 
 Implementations pass one and the same suite, tests/server/store/suite.py. They know no gRPC and
-decide no rule: what a revision may follow is in `directory/revisions.py`, what a page holds is asked
-for by the caller. They raise `StoreUnavailable` when the database does not answer or its disk is
-full, and otherwise only what the methods name.
+decide no rule: what a revision may follow is in `directory/revisions.py`, what a page holds is
+asked for by the caller. They raise `StoreUnavailable` when the database does not answer or its disk
+is full, and otherwise only what the methods name.
 
 Durable when the call returns (fsync): secrets and which key owns which name. Everything else may be
 lost with the last moments before a power failure, never with a crash of the process: peers bring it
@@ -46,7 +46,7 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     async def secrets(self, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
-        """The directory's keys and secrets by name; made by `make` once, the first time. Durable."""
+        """The directory's keys and secrets by name; `make` makes them the first time. Durable."""
         ...
 
     # --- users ---------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class Store(Protocol):
     async def peers(
         self, user: str, after: tuple[str, PeerId] | None, limit: int
     ) -> Sequence[PeerRow]:
-        """Visible peers by (casefolded user, peer_id), of one user (casefolded) or, empty, of all."""
+        """Visible peers by (casefolded user, peer_id), of one user (casefolded) or, empty, all."""
         ...
 
     async def locate(
