@@ -1,0 +1,1 @@
+"""Being a source: contents of the library, to holders of a grant."""
