@@ -159,3 +159,48 @@ class AnnounceBatch:
     snapshot_id: str = ""
     batch_index: int = 0
     last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryInfo:
+    """Who a directory is and what it expects; its limits are kept within ours."""
+
+    directory_id: str  # 64 lower-case hex
+    software_version: str
+    insecure: bool
+    challenge: bytes
+    max_announce_items: int
+    max_request_bytes: int
+    max_page_size: int
+    max_locate_digests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A lease renewed, its durations kept within bounds."""
+
+    lease_seconds: float
+    heartbeat_interval_seconds: float
+    directory_time: datetime  # aware, UTC
+    held: Revision
+    endpoint_statuses: tuple[EndpointStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A session. The token is not in it: only the DirectoryClient knows it."""
+
+    directory_id: str
+    grant_key_der: bytes
+    observed_host: str
+    max_announce_items: int
+    max_request_bytes: int
+    renewed: Renewed
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What the directory holds after a batch, and what it would not take."""
+
+    held: Revision
+    rejected: tuple[RejectedItem, ...]

@@ -1,0 +1,214 @@
+"""gRPC channels: their options, to the directory and to peers.
+
+Every TLS channel has exactly one root, the certificate it expects; names are never looked at. Which
+certificate to expect is decided elsewhere: `trust.py` for directories, the directory for peers.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Sequence
+
+import grpc
+
+from p2p_client.config import Address
+from p2p_client.errors import SourceUnavailable
+from p2p_client.models import Endpoint, PeerId, Source
+from p2p_client.net.identity import (
+    DIRECTORY_NAME,
+    PEER_NAME,
+    CertificateUnfit,
+    fingerprint_of,
+    pem_of,
+)
+from p2p_client.net.probe import ProbeFailed, fetch_certificate
+
+Options = Sequence[tuple[str, int | str]]
+
+_COMMON: Options = (
+    ("grpc.max_receive_message_length", (4 << 20) + (64 << 10)),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),  # retries are ours: we know which calls may be repeated
+    ("grpc.enable_channelz", 0),
+    # A connection that died silently must not be handed out again by the process-wide pool.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+DIRECTORY_OPTIONS: Options = (
+    *_COMMON,
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 3_000),  # in truth: how long one attempt to connect may take
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+PEER_OPTIONS: Options = (
+    *_COMMON,
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_frame_size", (16 << 20) - 1),
+    ("grpc.http2.lookahead_bytes", 16 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+STAGGER_SECONDS = 0.25
+CONNECT_SECONDS = 5.0
+DIAGNOSE_SECONDS = 1.0
+
+_Key = tuple[PeerId, bytes, tuple[Endpoint, ...]]
+
+
+def target_of(host: str, port: int) -> str:
+    """A gRPC target that means just this place, however the host looks."""
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        return f"dns:///{host}:{port}"
+    return f"ipv6:[{literal}]:{port}" if literal.version == 6 else f"ipv4:{literal}:{port}"
+
+
+def directory_channel(address: Address, certificate_der: bytes | None) -> grpc.aio.Channel:
+    """A channel to a directory that must show this certificate; None: in plaintext."""
+    return _open(
+        target_of(address.host, address.port), certificate_der, DIRECTORY_NAME, DIRECTORY_OPTIONS
+    )
+
+
+def peer_channel(endpoint: Endpoint, certificate_der: bytes | None) -> grpc.aio.Channel:
+    """A channel to a peer that must show this certificate; None: in plaintext."""
+    return _open(target_of(endpoint.host, endpoint.port), certificate_der, PEER_NAME, PEER_OPTIONS)
+
+
+def _open(
+    target: str, certificate_der: bytes | None, name: str, options: Options
+) -> grpc.aio.Channel:
+    if certificate_der is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    credentials = grpc.ssl_channel_credentials(root_certificates=pem_of(certificate_der))
+    named = (*options, ("grpc.ssl_target_name_override", name))
+    return grpc.aio.secure_channel(target, credentials, options=named)
+
+
+class PeerChannels:
+    """One connection per source, kept for the next fetch from it."""
+
+    def __init__(self, insecure: bool) -> None:
+        self._insecure = insecure
+        self._channels: dict[_Key, grpc.aio.Channel] = {}
+        self._opening: dict[_Key, asyncio.Lock] = {}
+
+    async def channel(self, source: Source) -> grpc.aio.Channel:
+        """A connected channel to the source, by whichever of its endpoints answered first.
+
+        Raises SourceUnavailable, naming each endpoint and what was wrong with it.
+        """
+        key = _key_of(source)
+        lock = self._opening.setdefault(key, asyncio.Lock())
+        async with lock:
+            known = self._channels.get(key)
+            if known is None:
+                known = self._channels[key] = await self._connect(source)
+            return known
+
+    async def discard(self, source: Source) -> None:
+        """Connects anew for the next fetch. Streams that run over the old connection go on: it is
+        closed when the last of them lets go of the channel."""
+        key = _key_of(source)
+        self._channels.pop(key, None)
+        lock = self._opening.get(key)
+        if lock is not None and not lock.locked():
+            del self._opening[key]
+
+    async def close(self) -> None:
+        """Ends all connections and the streams over them."""
+        channels = list(self._channels.values())
+        self._channels.clear()
+        self._opening.clear()
+        for channel in channels:
+            await channel.close()
+
+    async def _connect(self, source: Source) -> grpc.aio.Channel:
+        if not source.endpoints:
+            raise SourceUnavailable(
+                f"{source.user} has no address that we could reach", reason="UNREACHABLE"
+            )
+        certificate_der = None if self._insecure else source.certificate_der
+        try:
+            channels = [peer_channel(at, certificate_der) for at in source.endpoints]
+        except CertificateUnfit as error:
+            raise SourceUnavailable(
+                f"the directory lists no usable certificate for {source.user}",
+                reason="CERTIFICATE_INVALID",
+            ) from error
+        winner: grpc.aio.Channel | None = None
+        try:
+            winner = await _first_ready(channels)
+        finally:
+            for channel in channels:
+                if channel is not winner:
+                    await channel.close()
+        if winner is None:
+            raise await _why_unavailable(source, certificate_der)
+        return winner
+
+
+def _key_of(source: Source) -> _Key:
+    return source.peer_id, source.certificate_der, source.endpoints
+
+
+async def _first_ready(channels: Sequence[grpc.aio.Channel]) -> grpc.aio.Channel | None:
+    """Happy eyeballs (RFC 8305): each next one starts after 250 ms, or when one has failed."""
+    waiting = list(channels)
+    tasks: dict[asyncio.Task[bool], grpc.aio.Channel] = {}
+    winner: grpc.aio.Channel | None = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CONNECT_SECONDS), asyncio.TaskGroup() as group:
+            while winner is None and (waiting or tasks):
+                if waiting:
+                    channel = waiting.pop(0)
+                    tasks[group.create_task(_becomes_ready(channel))] = channel
+                patience = STAGGER_SECONDS if waiting else None
+                done, _ = await asyncio.wait(
+                    tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    channel = tasks.pop(task)
+                    if task.result() and winner is None:
+                        winner = channel
+            for task in tasks:
+                task.cancel()
+    return winner
+
+
+async def _becomes_ready(channel: grpc.aio.Channel) -> bool:
+    """True: connected. False: the first attempt failed."""
+    state = channel.get_state(try_to_connect=True)
+    while state is not grpc.ChannelConnectivity.READY:
+        if state in (
+            grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+            grpc.ChannelConnectivity.SHUTDOWN,
+        ):
+            return False
+        await channel.wait_for_state_change(state)
+        state = channel.get_state(try_to_connect=True)
+    return True
+
+
+async def _why_unavailable(source: Source, certificate_der: bytes | None) -> SourceUnavailable:
+    """gRPC tells no reason for a failed connection, so we look for it once all have failed."""
+    reason, findings = "UNREACHABLE", []
+    expected = None if certificate_der is None else fingerprint_of(certificate_der)
+    for endpoint in source.endpoints:
+        finding = "does not answer"
+        if expected is not None:
+            try:
+                found_der = await fetch_certificate(
+                    endpoint.host, endpoint.port, PEER_NAME, DIAGNOSE_SECONDS
+                )
+                found = fingerprint_of(found_der)
+                if found != expected:
+                    reason = "CERTIFICATE_MISMATCH"
+                    finding = f"shows the key {found}, expected was {expected}"
+            except (ProbeFailed, CertificateUnfit) as error:
+                finding = str(error)
+        findings.append(f"{endpoint} {finding}")
+    return SourceUnavailable(f"{source.user}: {'; '.join(findings)}", reason=reason)

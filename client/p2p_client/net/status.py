@@ -1,0 +1,138 @@
+"""From gRPC's errors to ours, by blame and remedy.
+
+The texts of the other side are cut and made printable here: they end on terminals.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from p2p_client.errors import (
+    DirectoryError,
+    DirectoryRefused,
+    DirectoryUnreachable,
+    SourceError,
+    SourceMisbehaved,
+    SourceStale,
+    SourceUnavailable,
+)
+
+DOMAIN = "p2p.v1"
+_DETAILS_KEY = "grpc-status-details-bin"
+_REASON = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
+_LONGEST_TEXT = 300
+_MOST_FACTS = 16
+
+# Without a reason of ours these come from gRPC itself: no connection, or no answer in time.
+_NO_ANSWER = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+_STALE = frozenset(
+    {
+        "GRANT_MISSING",
+        "GRANT_INVALID",
+        "GRANT_EXPIRED",
+        "GRANT_MISMATCH",
+        "CONTENT_UNKNOWN",
+        "CONTENT_CHANGED",
+    }
+)
+_MISBEHAVED = frozenset({"RANGE_INVALID", "FIELD_INVALID", "TOO_LARGE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What an error says, made safe to print; `reason` is empty where it carries none of ours."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    facts: Mapping[str, str]
+
+
+def printable(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """The text in one line, without what could move a terminal's cursor, cut to `longest`."""
+    plain = "".join(
+        character if not unicodedata.category(character).startswith(("C", "Zl", "Zp")) else " "
+        for character in text[: 2 * longest]
+    )
+    return " ".join(plain.split())[:longest]
+
+
+def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
+    info = _error_info(error)
+    reason = info.reason if info is not None and _REASON.fullmatch(info.reason) else ""
+    facts = {} if info is None else dict(list(info.metadata.items())[:_MOST_FACTS])
+    return Refusal(
+        error.code(),
+        reason,
+        printable(error.details() or ""),
+        {printable(name, 64): printable(value) for name, value in facts.items()},
+    )
+
+
+def directory_error(error: grpc.aio.AioRpcError, address: str) -> DirectoryError:
+    """What a failed call to the directory at `address` means.
+
+    DirectoryUnreachable: no answer, or it is stopping; else DirectoryRefused.
+    """
+    refusal = read_refusal(error)
+    if not refusal.reason and refusal.code in _NO_ANSWER:
+        why = "no answer in time" if _is_timeout(refusal) else refusal.message or "no connection"
+        return DirectoryUnreachable(f"the directory {address} does not answer: {why}")
+    if refusal.reason == "SHUTTING_DOWN":
+        return DirectoryUnreachable(f"the directory {address} is stopping: try again soon")
+    return DirectoryRefused(
+        f"the directory {address} refused: {refusal.message or refusal.code.name}",
+        code=refusal.code.name,
+        reason=refusal.reason or refusal.code.name,
+        facts=refusal.facts,
+    )
+
+
+def source_error(error: grpc.aio.AioRpcError) -> SourceError:
+    """What a failed call to a source means for the download."""
+    refusal = read_refusal(error)
+    if refusal.reason in _STALE:
+        return SourceStale(refusal.message or refusal.reason, reason=refusal.reason)
+    if refusal.reason in _MISBEHAVED:
+        return SourceMisbehaved(refusal.message or refusal.reason, reason=refusal.reason)
+    if refusal.reason:
+        return SourceUnavailable(refusal.message or refusal.reason, reason=refusal.reason)
+    if refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # gRPC's own limit on what we receive: an honest source stays below it.
+        return SourceMisbehaved("it sent a message over the limit", reason="TOO_LARGE")
+    if _is_timeout(refusal):
+        return SourceUnavailable("it did not answer in time", reason="STALLED")
+    if refusal.code is grpc.StatusCode.UNAVAILABLE:
+        return SourceUnavailable(refusal.message or "no connection", reason="UNREACHABLE")
+    return SourceUnavailable(refusal.message or refusal.code.name, reason=refusal.code.name)
+
+
+def _is_timeout(refusal: Refusal) -> bool:
+    return refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def _error_info(error: grpc.aio.AioRpcError) -> ErrorInfo | None:
+    for key, value in error.trailing_metadata() or ():
+        if key != _DETAILS_KEY or not isinstance(value, bytes):
+            continue
+        status, info = Status(), ErrorInfo()
+        try:
+            status.ParseFromString(value)
+            for detail in status.details:
+                if detail.Is(ErrorInfo.DESCRIPTOR) and detail.Unpack(info):
+                    return info if info.domain == DOMAIN else None
+        except DecodeError:
+            return None
+    return None
