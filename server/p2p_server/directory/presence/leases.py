@@ -1,0 +1,72 @@
+"""Leases: which keys hold until when.
+
+A heap with lazy deletion: renewing pushes a second entry and leaves the first to be skipped when it
+comes up. A plain dict of ends is the specification, and the test says so. `LeaseClock` keeps the
+directory's own pauses out of the reckoning.
+"""
+
+import heapq
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+_SPARE_ENTRIES = 64
+
+
+class Leases(Generic[Key]):
+    def __init__(self) -> None:
+        self._ends_at: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._pushed = 0  # the heap's tie-break, so that keys are never compared
+
+    def __len__(self) -> int:
+        return len(self._ends_at)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._ends_at
+
+    def grant(self, key: Key, ends_at: float) -> None:
+        """Lets the key hold until then; renews it when it holds already, also to an earlier end."""
+        self._ends_at[key] = ends_at
+        self._pushed += 1
+        heapq.heappush(self._heap, (ends_at, self._pushed, key))
+        if len(self._heap) > 2 * len(self._ends_at) + _SPARE_ENTRIES:
+            self._compact()
+
+    def revoke(self, key: Key) -> None:
+        """Ends the lease now; a key that holds none is no matter."""
+        self._ends_at.pop(key, None)
+
+    def expire(self, now: float) -> list[Key]:
+        """Ends and answers the leases whose end has come, earliest first."""
+        expired: list[Key] = []
+        while self._heap and self._heap[0][0] <= now:
+            ends_at, _, key = heapq.heappop(self._heap)
+            if self._ends_at.get(key) == ends_at:
+                del self._ends_at[key]
+                expired.append(key)
+        return expired
+
+    def _compact(self) -> None:
+        self._heap = [(ends_at, at, key) for at, (key, ends_at) in enumerate(self._ends_at.items())]
+        heapq.heapify(self._heap)
+
+
+class LeaseClock:
+    """Time as leases know it: the clock's, less the directory's own pauses.
+
+    It goes on by at most `longest_step_seconds` between two looks. A longer gap means that the
+    process was stopped or its event loop blocked, so that no heartbeat could have been heard.
+    """
+
+    def __init__(self, now: float, longest_step_seconds: float) -> None:
+        self._looked_at = now
+        self._longest_step_seconds = longest_step_seconds
+        self._time = 0.0
+
+    def look(self, now: float) -> float:
+        """Lease time. To be called often and regularly, and before each use of a lease."""
+        self._time += min(now - self._looked_at, self._longest_step_seconds)
+        self._looked_at = now
+        return self._time

@@ -1,0 +1,1 @@
+"""Who may do what: challenges, certificates, the proof that Register carries, grants."""
