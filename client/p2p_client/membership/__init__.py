@@ -1,0 +1,1 @@
+"""Our life at the directory: registered, heartbeating, announcing what we share."""

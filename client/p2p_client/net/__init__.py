@@ -1,0 +1,1 @@
+"""How a peer speaks to others: identity, trust, channels, the directory's messages and errors."""

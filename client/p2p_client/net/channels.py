@@ -21,7 +21,7 @@ from p2p_client.net.identity import (
     fingerprint_of,
     pem_of,
 )
-from p2p_client.net.probe import ProbeFailed, fetch_certificate
+from p2p_client.net.trust import ProbeFailed, fetch_certificate
 
 Options = Sequence[tuple[str, int | str]]
 
