@@ -1,0 +1,89 @@
+"""`get`: fetch one content, see it arrive, and have it verified under its name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2p_client.cli.options import GlobalOptions, parse_user
+
+if TYPE_CHECKING:
+    from p2p_client.cli.progress import DownloadView
+    from p2p_client.config import Settings
+    from p2p_client.download.events import Finished
+
+RESUMES = "what was verified is kept, the same command resumes"
+
+
+def get(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="b3:DIGEST or the beginning of one, OWNER:PATH, a path, a name."
+        ),
+    ],
+    owner: Annotated[
+        str | None, typer.Option("--from", metavar="OWNER", help="The one that this user shares.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save as FILE.")
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option("-d", "--directory", metavar="DIR", help="Save in DIR.  [default: here]"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there already.")
+    ] = False,
+) -> None:
+    """Fetch a file from all who have it; resumes by itself."""
+    from p2p_client.cli.failures import Stopped
+    from p2p_client.cli.progress import DownloadView, finished_line
+    from p2p_client.cli.run import run
+    from p2p_client.errors import UsageError
+
+    if output is not None and directory is not None:
+        raise UsageError("-o and -d exclude each other: name a file, or a folder")
+    options = context.ensure_object(GlobalOptions)
+    view = DownloadView(options.output, target)
+    work = _get(
+        options.settings(),
+        view,
+        target,
+        owner=parse_user(owner) if owner else None,
+        output=output,
+        directory=directory,
+        overwrite=overwrite,
+    )
+    try:
+        done = run(work)
+    except Stopped as stopped:
+        if not view.started:
+            raise
+        raise Stopped(stopped.signal_number, f"{stopped}: {RESUMES}") from None
+    options.output.result(finished_line(done))
+
+
+async def _get(
+    settings: "Settings",
+    view: "DownloadView",
+    target: str,
+    *,
+    owner: str | None,
+    output: Path | None,
+    directory: Path | None,
+    overwrite: bool,
+) -> "Finished":
+    from p2p_client.peer import Peer
+
+    with view:
+        async with Peer(settings, on_notice=view.say) as peer:
+            return await peer.download(
+                target,
+                owner=owner,
+                output=output,
+                directory=directory,
+                overwrite=overwrite,
+                on_event=view.show,
+            )

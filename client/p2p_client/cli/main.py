@@ -1,0 +1,135 @@
+"""The program `p2p-client`: its global options, its commands, and the way in.
+
+Light on purpose: what a command needs beyond the standard library and typer is imported by that
+command when it runs, so that `--help` and mistakes answer at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from p2p_client.cli.commands.get import get
+from p2p_client.cli.commands.identity import id_, identity
+from p2p_client.cli.commands.join import join
+from p2p_client.cli.commands.menu import menu
+from p2p_client.cli.commands.search import peers, search
+from p2p_client.cli.commands.share import share
+from p2p_client.cli.failures import guarded, prepare_streams
+from p2p_client.cli.options import GlobalOptions, hoist
+from p2p_client.cli.render import PROGRAM, Output
+from p2p_client.errors import UsageError
+
+app = typer.Typer(
+    name=PROGRAM,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="The global options may also stand after COMMAND. "
+    f"Start with `{PROGRAM} join HOST:PORT --user NAME`, then share, search and get.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"{PROGRAM} {version('p2p-share')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            envvar="P2P_SERVER",
+            metavar="HOST:PORT[,...]",
+            help="The directory, or several instances of it.  [default: as joined]",
+        ),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(envvar="P2P_USER", metavar="NAME", help="Your name.  [default: as joined]"),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="P2P_STATE_DIR", metavar="DIR", help="Where your key and settings are."
+        ),
+    ] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option(metavar="FP", help="The directory's key, known to you beforehand."),
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure", envvar="P2P_INSECURE", help="Without TLS, as the directory must be too."
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else there.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Say more on stderr; tracebacks too.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Share files with people, find theirs, and fetch them from each other: every byte verified."""
+    context.obj = GlobalOptions(server, user, state_dir, fingerprint, insecure, json, verbose)
+    if context.invoked_subcommand is not None:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        menu(context)
+        return
+    typer.echo(context.get_help(), err=True)
+    raise UsageError("no command was given, and without a terminal there is no menu")
+
+
+app.command()(join)
+app.command()(share)
+app.command()(search)
+app.command()(peers)
+app.command()(get)
+app.command("id")(id_)
+app.add_typer(identity, name="identity")
+app.command()(menu)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line; the exit status."""
+    hoisted, rest = hoist(sys.argv[1:] if arguments is None else arguments)
+    verbose = bool({"-v", "--verbose"} & set(hoisted))
+    output = Output(json="--json" in hoisted, verbose=verbose)
+    _forget_empty_variables()
+    prepare_streams(verbose=verbose)
+    return guarded(lambda: _invoke([*hoisted, *rest]), output)
+
+
+def _invoke(arguments: list[str]) -> object:
+    try:
+        return app(arguments, standalone_mode=False, prog_name=PROGRAM)
+    except typer.TyperException as error:
+        raise UsageError(_one_sentence(error.format_message())) from None
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+
+
+def _one_sentence(text: str) -> str:
+    sentence = " ".join(text.split()).rstrip(".")
+    return f"{sentence[:1].lower()}{sentence[1:]}; `{PROGRAM} --help` shows what there is"
+
+
+def _forget_empty_variables() -> None:
+    """`P2P_SERVER=` in a script means that none is set."""
+    for name in ("P2P_SERVER", "P2P_USER", "P2P_STATE_DIR", "P2P_INSECURE"):
+        if not os.environ.get(name, "").strip():
+            os.environ.pop(name, None)

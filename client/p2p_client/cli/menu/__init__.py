@@ -1,0 +1,1 @@
+"""The interactive menu: five entries, a prompt that stays usable, transfers behind it."""

@@ -1,0 +1,52 @@
+"""Runs a command's coroutine to its end, or until a signal asks it to stop."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from p2p_client.cli.failures import Stopped
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """SIGTERM, SIGHUP and Ctrl-C cancel the work, which cleans up; a second one hurries it.
+
+    Raises:
+        Stopped: by one of these.
+    """
+    try:
+        return asyncio.run(_until_terminated(work))
+    except KeyboardInterrupt:
+        raise Stopped(signal.SIGINT) from None
+
+
+def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Like `run`, for what goes on until it is told to stop: only Ctrl-C counts as breaking it."""
+    try:
+        run(work)
+    except Stopped as stopped:
+        if stopped.signal_number == signal.SIGINT:
+            raise
+
+
+async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    received: list[int] = []
+
+    def stop(signal_number: int) -> None:
+        received.append(signal_number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, stop, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if received:
+            raise Stopped(received[0]) from None
+        raise
