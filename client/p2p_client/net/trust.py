@@ -11,7 +11,7 @@ own fetches it, and it is only ever compared with, or becomes, what a pinned cha
 import asyncio
 import json
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,15 +120,19 @@ class KnownDirectories:
         return found
 
     async def trusted_certificate(
-        self, address: Address, pinned: str | None, timeout_seconds: float = 5.0
+        self,
+        address: Address,
+        pinned: str | None,
+        siblings: Sequence[Address] = (),
+        timeout_seconds: float = 5.0,
     ) -> TrustDecision:
         """What the directory shows, if it has the key we expect: the pinned one, else the recorded
-        one, else, on first contact, any.
+        one (of the address, or of `siblings`, other addresses of it), else, on first contact, any.
 
         Raises DirectoryUntrusted, DirectoryUnreachable; UsageError for a malformed `pinned`.
         """
-        recorded = self.recorded([address])
-        expected = parse_fingerprint(pinned) if pinned is not None else recorded
+        recorded = self.recorded([address, *siblings]) if pinned is None else None
+        expected = recorded if pinned is None else parse_fingerprint(pinned)
         certificate_der = await probe(address, timeout_seconds)
         try:
             check_profile(certificate_der, DIRECTORY_NAME)
@@ -141,7 +145,8 @@ class KnownDirectories:
                 expected,
                 found,
             )
-        return TrustDecision(certificate_der, found, first_contact=recorded is None)
+        is_new = self._read().get(str(address)) != found and recorded is None
+        return TrustDecision(certificate_der, found, first_contact=is_new)
 
     def record(self, address: Address, decision: TrustDecision) -> None:
         """Keeps what a call over the pinned channel has confirmed."""

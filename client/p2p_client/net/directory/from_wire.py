@@ -1,4 +1,4 @@
-"""Between protobuf and our values, both ways, for the directory's messages.
+"""From the directory's messages to our values.
 
 What comes in is hostile until shown otherwise: durations, counts and limits are clamped, texts made
 printable, and listed items that break a rule of the contract are dropped, so nothing past this file
@@ -15,7 +15,6 @@ from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
 from p2p_client.content.digest import is_digest
 from p2p_client.models import (
-    AnnounceBatch,
     Announced,
     Digest,
     DirectoryInfo,
@@ -26,9 +25,7 @@ from p2p_client.models import (
     ListedPeer,
     ListedResource,
     ManifestDigest,
-    Order,
     PeerId,
-    Query,
     RejectedItem,
     Renewed,
     Resource,
@@ -59,12 +56,6 @@ SHORTEST_INTERVAL_SECONDS = 0.2
 MOST_ENDPOINTS = 16
 MOST_HOLDINGS_PER_PAGE = 10_000
 
-_ORDERS = {
-    Order.PATH: pb.RESOURCE_ORDER_PATH,
-    Order.LARGEST: pb.RESOURCE_ORDER_LARGEST,
-    Order.SMALLEST: pb.RESOURCE_ORDER_SMALLEST,
-    Order.NEWEST: pb.RESOURCE_ORDER_NEWEST,
-}
 _VERDICTS: Mapping[int, Verdict] = {
     pb.ENDPOINT_VERDICT_PENDING: Verdict.PENDING,
     pb.ENDPOINT_VERDICT_REACHABLE: Verdict.REACHABLE,
@@ -78,70 +69,7 @@ class WireInvalid(ValueError):
     """An answer that cannot be used at all; the text says what is wrong with it."""
 
 
-# --- to the wire ---------------------------------------------------------------------------
-
-
-def revision_to_wire(revision: Revision) -> types.Revision:
-    return types.Revision(epoch=revision.epoch, counter=revision.counter)
-
-
-def endpoint_to_wire(endpoint: Endpoint) -> types.Endpoint:
-    return types.Endpoint(host=endpoint.host, port=endpoint.port)
-
-
-def resource_to_wire(resource: Resource) -> types.Resource:
-    return types.Resource(
-        path=resource.path,
-        size_bytes=resource.size_bytes,
-        digest=resource.digest,
-        manifest_digest=resource.manifest_digest,
-        modify_time=_timestamp(resource.modified_at),
-        media_type=resource.media_type,
-    )
-
-
-def batch_to_wire(batch: AnnounceBatch) -> pb.AnnounceRequest:
-    request = pb.AnnounceRequest(
-        revision=revision_to_wire(batch.revision),
-        resources=map(resource_to_wire, batch.resources),
-        withdrawn_paths=batch.withdrawn_paths,
-    )
-    if batch.base is not None:
-        request.base.CopyFrom(revision_to_wire(batch.base))
-    if batch.snapshot_id:
-        request.snapshot.snapshot_id = batch.snapshot_id
-        request.snapshot.batch_index = batch.batch_index
-        request.snapshot.last = batch.last
-    return request
-
-
-def query_to_wire(query: Query, page_size: int, page_token: str) -> pb.QueryRequest:
-    return pb.QueryRequest(
-        text=query.text,
-        glob=query.glob,
-        path=query.path,
-        name=query.name,
-        owner=query.owner,
-        digest_prefix=query.digest_prefix,
-        min_size_bytes=query.min_size_bytes,
-        max_size_bytes=query.max_size_bytes,
-        media_type=query.media_type,
-        order=_ORDERS[query.order],
-        page_size=page_size,
-        page_token=page_token,
-    )
-
-
-def _timestamp(at: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(at)
-    return timestamp
-
-
-# --- from the wire -------------------------------------------------------------------------
-
-
-def info_from_wire(answer: pb.GetDirectoryInfoResponse) -> DirectoryInfo:
+def info(answer: pb.GetDirectoryInfoResponse) -> DirectoryInfo:
     """Raises WireInvalid where there is nothing to register with."""
     if not is_digest(answer.directory_id):
         raise WireInvalid("its directory_id is not 64 hexadecimal characters")
@@ -165,7 +93,7 @@ def info_from_wire(answer: pb.GetDirectoryInfoResponse) -> DirectoryInfo:
     )
 
 
-def granted_from_wire(answer: pb.RegisterResponse, info: DirectoryInfo) -> tuple[str, Granted]:
+def granted(answer: pb.RegisterResponse, info: DirectoryInfo) -> tuple[str, Granted]:
     """The session's token, and the rest. Raises WireInvalid for a token no call could carry."""
     token = answer.session_token
     if not is_bearer(token, LONGEST_TOKEN):
@@ -177,11 +105,11 @@ def granted_from_wire(answer: pb.RegisterResponse, info: DirectoryInfo) -> tuple
         observed_host="" if observed is None else str(observed),
         max_announce_items=info.max_announce_items,
         max_request_bytes=info.max_request_bytes,
-        renewed=renewed_from_wire(answer),
+        renewed=renewed(answer),
     )
 
 
-def renewed_from_wire(answer: pb.RegisterResponse | pb.HeartbeatResponse) -> Renewed:
+def renewed(answer: pb.RegisterResponse | pb.HeartbeatResponse) -> Renewed:
     lease_seconds = clamp(
         _seconds(answer.lease_duration), SHORTEST_LEASE_SECONDS, LONGEST_LEASE_SECONDS
     )
@@ -196,7 +124,7 @@ def renewed_from_wire(answer: pb.RegisterResponse | pb.HeartbeatResponse) -> Ren
     )
 
 
-def announced_from_wire(answer: pb.AnnounceResponse) -> Announced:
+def announced(answer: pb.AnnounceResponse) -> Announced:
     return Announced(
         held=_revision(answer.held_revision),
         rejected=tuple(
@@ -212,19 +140,19 @@ def announced_from_wire(answer: pb.AnnounceResponse) -> Announced:
     )
 
 
-def resources_from_wire(answer: pb.QueryResponse) -> list[ListedResource]:
+def resources(answer: pb.QueryResponse) -> list[ListedResource]:
     """What was found, without the items that break a rule or whose peer is missing."""
-    peers = {peer.peer_id: peer for peer in peers_from_wire(answer.peers)}
+    owners = {peer.peer_id: peer for peer in peers(answer.peers)}
     found = []
     for listed in answer.listed_resources:
-        peer = peers.get(PeerId(listed.peer_id))
+        peer = owners.get(PeerId(listed.peer_id))
         resource = _resource(listed.resource)
         if peer is not None and resource is not None:
             found.append(ListedResource(resource, peer))
     return found
 
 
-def peers_from_wire(listed: Iterable[pb.ListedPeer]) -> list[ListedPeer]:
+def peers(listed: Iterable[pb.ListedPeer]) -> list[ListedPeer]:
     return [
         ListedPeer(
             peer_id=PeerId(peer.peer_id),
@@ -239,7 +167,7 @@ def peers_from_wire(listed: Iterable[pb.ListedPeer]) -> list[ListedPeer]:
     ]
 
 
-def holdings_from_wire(
+def holdings(
     answer: pb.LocateResponse, asked: Collection[Digest], *, insecure: bool
 ) -> list[Holding]:
     """The sources of what was asked for, without those that break a rule."""
@@ -264,7 +192,7 @@ def holdings_from_wire(
     ]
 
 
-def page_token_from_wire(token: str) -> str:
+def page_token(token: str) -> str:
     """An absurd token ends the listing: what came so far is all there is to get."""
     return token if len(token) <= LONGEST_TOKEN else ""
 
