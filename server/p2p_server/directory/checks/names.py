@@ -14,12 +14,13 @@ from p2p_server.directory.models import Digest, Limits, PeerId
 
 MAX_PART_BYTES: Final = 255
 MAX_SOFTWARE_BYTES: Final = 128
+MAX_MEDIA_TYPE_BYTES: Final = 127
 
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PEER_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,63}/[A-Za-z0-9!#$&^_.+-]{1,63}")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 
 # Joiners change how letters of some scripts and emoji are drawn: names need them.
 _LAWFUL_FORMAT = frozenset("\u200c\u200d")
@@ -56,7 +57,7 @@ def checked_digest(field: str, text: str) -> Digest:
 
 
 def is_media_type(text: str) -> bool:
-    return _MEDIA_TYPE.fullmatch(text) is not None
+    return len(text) <= MAX_MEDIA_TYPE_BYTES and _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def path_fault(path: str, limits: Limits) -> str:

@@ -1,0 +1,1 @@
+"""What callers send, judged: names, announced items, criteria of queries."""

@@ -1,0 +1,261 @@
+"""The directory's verbs, as the wire and the tests call them.
+
+Composes the parts: `sessions` has the verbs of being online, here are the catalog's: announce,
+query, list peers, locate. Answers come as pages that may still be cut shorter, since only the wire
+knows how many bytes a row takes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from p2p_server.directory.checks.criteria import Asked, criteria_of, folded_owner
+from p2p_server.directory.checks.items import RejectedItem, checked_batch
+from p2p_server.directory.checks.names import checked_digest
+from p2p_server.directory.errors import FieldInvalid, Overloaded, PeerUnlisted, TooLarge
+from p2p_server.directory.events import Announced
+from p2p_server.directory.models import (
+    Batch,
+    Endpoint,
+    HoldingRow,
+    Limits,
+    PeerId,
+    PeerRow,
+    ResourceRow,
+    Revision,
+)
+from p2p_server.directory.page_tokens import PageTokens
+from p2p_server.directory.presence.endpoints import shown_to
+from p2p_server.directory.presence.reachability import Reachability
+from p2p_server.directory.presence.registration import Caller, Clock, PeerLoad, Tell
+from p2p_server.directory.presence.roster import Live, Roster, SnapshotTally
+from p2p_server.directory.presence.sessions import Sessions
+from p2p_server.directory.trust.admission import Admission
+from p2p_server.directory.trust.challenges import Challenges
+from p2p_server.directory.trust.grants import Grant, Grants
+from p2p_server.directory.trust.keyring import Keyring
+from p2p_server.store.base import Store
+
+MOST_ANNOUNCES_PER_USER: Final = 4  # at once: one user's library must not hold up the others'
+
+Row = TypeVar("Row")
+Peer = TypeVar("Peer")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPeer:
+    """A peer as a certain caller may see it."""
+
+    row: PeerRow
+    endpoints: tuple[Endpoint, ...]
+    load: PeerLoad
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A peer to fetch from, with the permission to."""
+
+    row: PeerRow
+    endpoints: tuple[Endpoint, ...]
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Paged(Generic[Row, Peer]):
+    """Rows in order and the peers that they name."""
+
+    rows: Sequence[Row]
+    peers: Mapping[PeerId, Peer]
+    next_token: str  # empty: nothing follows these rows
+    token_after: Callable[[Row], str]  # for a page that has to end earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    directory_id: str
+    limits: Limits
+    challenge: bytes
+    directory_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What an announce came to."""
+
+    held: Revision
+    rejected: Sequence[RejectedItem]
+
+
+class Directory:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        keyring: Keyring,
+        *,
+        lease_seconds: float,
+        limits: Limits,
+        entropy: Callable[[int], bytes],
+        tell: Tell,
+        wake_dialback: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._tell = tell
+        self._id = keyring.directory_id
+        self._admission = Admission(
+            Challenges(keyring.challenge_secret, entropy, clock.wall()), keyring.directory_id
+        )
+        self._grants = Grants(keyring.grant_key, keyring.directory_id)
+        self._tokens = PageTokens(keyring.page_secret)
+        self._announcing: Counter[str] = Counter()
+        self._roster = Roster(limits.max_peers_per_user)
+        self.reachability = Reachability(store, self._roster, clock, tell, wake_dialback)
+        self.sessions = Sessions(
+            store,
+            clock,
+            limits,
+            lease_seconds=lease_seconds,
+            admission=self._admission,
+            roster=self._roster,
+            reachability=self.reachability,
+            entropy=entropy,
+            tell=tell,
+        )
+        self.grant_key_der = self._grants.verification_key_der
+
+    def describe(self) -> Description:
+        now = self._clock.wall()
+        return Description(self._id, self._limits, self._admission.challenge(now), now)
+
+    # --- the catalog ---------------------------------------------------------------------------
+
+    async def announce(self, caller: Caller, batch: Batch) -> Taken:
+        """Raises what DirectoryService.Announce documents."""
+        live = await self.sessions.authenticate(caller)
+        if not live.session.listed:
+            raise PeerUnlisted()
+        kept, rejected = checked_batch(batch, self._limits)
+        user = live.session.user.casefold()
+        if self._announcing[user] >= MOST_ANNOUNCES_PER_USER:
+            raise Overloaded("too many announces of this user at once; retry when one has ended")
+        self._announcing[user] += 1
+        try:
+            held = await self._store.announce(
+                live.session.peer_id, kept, self._limits.max_resources_per_user
+            )
+        finally:
+            self._announcing[user] -= 1
+            self._announcing += Counter()  # forgets those at zero
+        self._tell_announced(live, kept, len(rejected))
+        return Taken(held, rejected)
+
+    def _tell_announced(self, live: Live, batch: Batch, rejected: int) -> None:
+        if not batch.snapshot_id or batch.batch_index == 0:
+            live.snapshot_tally = SnapshotTally()
+        tally = live.snapshot_tally
+        tally.resources += len(batch.resources)
+        tally.size_bytes += sum(resource.size_bytes for resource in batch.resources)
+        tally.rejected += rejected
+        if not batch.snapshot_id or batch.last:
+            self._tell(
+                Announced(
+                    live.session.user,
+                    live.session.peer_id,
+                    tally.resources,
+                    tally.size_bytes,
+                    len(batch.withdrawn_paths),
+                    tally.rejected,
+                    bool(batch.snapshot_id),
+                )
+            )
+
+    async def query(
+        self, caller: Caller, asked: Asked, page_size: int, page_token: str
+    ) -> Paged[ResourceRow, ShownPeer]:
+        """Raises what DirectoryService.Query documents."""
+        await self.sessions.authenticate(caller)
+        criteria = criteria_of(asked, self._limits)
+        size = self._page_size(page_size, self._limits.default_page_size)
+        after = self._tokens.query_after(criteria, page_token)
+        page = await self._store.query(criteria, after, size + 1)
+        peers = {peer_id: self._shown(row, caller) for peer_id, row in page.peers.items()}
+        return _paged(
+            page.rows, size, peers, lambda row: self._tokens.for_query(criteria, row.sort_key)
+        )
+
+    async def list_peers(
+        self, caller: Caller, user: str, page_size: int, page_token: str
+    ) -> Paged[PeerRow, ShownPeer]:
+        """Raises what DirectoryService.ListPeers documents."""
+        await self.sessions.authenticate(caller)
+        owner = folded_owner("user", user)
+        size = self._page_size(page_size, self._limits.default_page_size)
+        after = self._tokens.peers_after(owner, page_token)
+        rows = await self._store.peers(owner, after, size + 1)
+        peers = {row.peer_id: self._shown(row, caller) for row in rows}
+        return _paged(
+            rows,
+            size,
+            peers,
+            lambda row: self._tokens.for_peers(owner, (row.user.casefold(), row.peer_id)),
+        )
+
+    async def locate(
+        self, caller: Caller, digests: Sequence[str], page_size: int, page_token: str
+    ) -> Paged[HoldingRow, Source]:
+        """Raises what DirectoryService.Locate documents."""
+        live = await self.sessions.authenticate(caller)
+        wanted = [checked_digest("digests", digest) for digest in self._digests(digests)]
+        size = self._page_size(page_size, self._limits.max_page_size)
+        after = self._tokens.locate_after(wanted, page_token)
+        rows, peers = await self._store.locate(wanted, after, size + 1)
+        place = {digest: at for at, digest in enumerate(wanted)}
+        now = self._clock.wall()
+        sources = {
+            row.peer_id: Source(
+                row,
+                endpoints,
+                self._grants.issue(row.peer_id, live.session.user, wanted, now),
+            )
+            for row in peers.values()
+            if row.peer_id != live.session.peer_id
+            and (endpoints := self._shown(row, caller).endpoints)
+        }
+        page = _paged(
+            rows,
+            size,
+            sources,
+            lambda row: self._tokens.for_locate(wanted, (place[row.digest], row.peer_id)),
+        )
+        reachable = [row for row in page.rows if row.peer_id in sources]
+        return Paged(reachable, sources, page.next_token, page.token_after)
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def _shown(self, row: PeerRow, caller: Caller) -> ShownPeer:
+        endpoints = shown_to(caller.host, row.endpoint_statuses, row.observed_host)
+        return ShownPeer(row, endpoints, self._roster.load_of(row.peer_id))
+
+    def _page_size(self, wanted: int, default: int) -> int:
+        if wanted < 0:
+            raise FieldInvalid("page_size", "must not be negative")
+        return min(wanted or default, self._limits.max_page_size)
+
+    def _digests(self, digests: Sequence[str]) -> Sequence[str]:
+        if len(digests) > self._limits.max_locate_digests:
+            raise TooLarge(self._limits.max_locate_digests, "digests")
+        if not digests or len(set(digests)) != len(digests):
+            raise FieldInvalid("digests", "at least one, each once")
+        return digests
+
+
+def _paged(
+    rows: Sequence[Row], size: int, peers: Mapping[PeerId, Peer], token_after: Callable[[Row], str]
+) -> Paged[Row, Peer]:
+    """A page of `size` rows, of which one more were asked for to see whether more follow."""
+    kept = rows[:size]
+    next_token = token_after(kept[-1]) if len(rows) > size else ""
+    return Paged(kept, peers, next_token, token_after)

@@ -1,0 +1,115 @@
+"""The sessions that are alive, in memory, each with its lease.
+
+The store keeps them too; what is here is what every call needs at once, and what may be lost.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from p2p_server.directory.errors import TooManyPeers
+from p2p_server.directory.models import EndpointStatus, PeerId, Session
+from p2p_server.directory.presence.leases import Leases
+from p2p_server.directory.presence.registration import NO_LOAD, PeerLoad
+
+
+@dataclass(slots=True)
+class SnapshotTally:
+    """What the batches of a snapshot brought so far, for the log."""
+
+    resources: int = 0
+    size_bytes: int = 0
+    rejected: int = 0
+
+
+@dataclass(slots=True)
+class Live:
+    """A session alive. Times are monotonic seconds."""
+
+    session: Session
+    statuses: tuple[EndpointStatus, ...]
+    confirmed_at: float  # when the store was last seen to hold it
+    judged_at: float  # when its endpoints were last judged, or began to be
+    is_saved: bool = True  # whether the store knows the statuses
+    load: PeerLoad = NO_LOAD
+    snapshot_tally: SnapshotTally = field(default_factory=SnapshotTally)
+
+
+class Roster:
+    def __init__(self, most_peers_per_user: int) -> None:
+        self._most_peers_per_user = most_peers_per_user
+        self._by_token: dict[bytes, Live] = {}
+        self._by_peer: dict[PeerId, Live] = {}
+        self._peers_of: Counter[str] = Counter()  # folded user -> sessions, those opening included
+        self._leases: Leases[bytes] = Leases()
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def find(self, token_hash: bytes) -> Live | None:
+        return self._by_token.get(token_hash)
+
+    def of_peer(self, peer_id: PeerId) -> Live | None:
+        return self._by_peer.get(peer_id)
+
+    def load_of(self, peer_id: PeerId) -> PeerLoad:
+        live = self._by_peer.get(peer_id)
+        return live.load if live else NO_LOAD
+
+    def put(self, live: Live, lease_ends_at: float) -> None:
+        """Takes in a session, in the place of any other of its peer."""
+        replaced = self._by_peer.get(live.session.peer_id)
+        if replaced is not None:
+            self.drop(replaced)
+        self._by_token[live.session.token_hash] = live
+        self._by_peer[live.session.peer_id] = live
+        self._peers_of[live.session.user.casefold()] += 1
+        self._leases.grant(live.session.token_hash, lease_ends_at)
+
+    def renew(self, live: Live, lease_ends_at: float) -> None:
+        if live.session.token_hash in self._by_token:
+            self._leases.grant(live.session.token_hash, lease_ends_at)
+
+    def drop(self, live: Live) -> bool:
+        """Forgets a session; False: it was forgotten before."""
+        session = live.session
+        if self._by_token.pop(session.token_hash, None) is None:
+            return False
+        if self._by_peer.get(session.peer_id) is live:
+            del self._by_peer[session.peer_id]
+        self._leases.revoke(session.token_hash)
+        self._release(session.user)
+        return True
+
+    def expire(self, lease_time: float) -> list[Live]:
+        """Forgets and answers the sessions whose lease has ended."""
+        expired = [self._by_token[token_hash] for token_hash in self._leases.expire(lease_time)]
+        for live in expired:
+            self.drop(live)
+        return expired
+
+    @contextmanager
+    def opening(self, user: str, peer_id: PeerId) -> Iterator[None]:
+        """Holds a place for a session of the user that is about to be put. Raises TooManyPeers.
+
+        A peer that registers again needs no further place.
+        """
+        known = self._by_peer.get(peer_id)
+        held = self._peers_of[user.casefold()] - (known is not None)
+        if held >= self._most_peers_per_user:
+            raise TooManyPeers(self._most_peers_per_user)
+        self._peers_of[user.casefold()] += 1
+        try:
+            yield
+        finally:
+            self._release(user)
+
+    def _release(self, user: str) -> None:
+        folded = user.casefold()
+        self._peers_of[folded] -= 1
+        if self._peers_of[folded] <= 0:
+            del self._peers_of[folded]
+
+    def sessions(self) -> Iterable[Live]:
+        return tuple(self._by_token.values())

@@ -1,0 +1,249 @@
+"""The life of a session: register, heartbeat, leave, expire.
+
+Every decision is taken on what is in memory; the store is then told. So a store that is away for a
+while ends no lease, and the ends that it missed are told again with the next sweep.
+"""
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from p2p_server.directory.checks.names import MAX_SOFTWARE_BYTES, checked_peer_id, checked_user
+from p2p_server.directory.errors import (
+    FieldInvalid,
+    SessionMissing,
+    SessionUnknown,
+    TooLarge,
+    UsernameTaken,
+)
+from p2p_server.directory.events import Expired, Left, Registered, Removed
+from p2p_server.directory.models import Limits, PeerId, Revision, Session, User
+from p2p_server.directory.presence.endpoints import candidates, is_pending, is_visible
+from p2p_server.directory.presence.leases import LeaseClock
+from p2p_server.directory.presence.reachability import Reachability
+from p2p_server.directory.presence.registration import (
+    Application,
+    Caller,
+    Clock,
+    Granted,
+    PeerLoad,
+    Renewed,
+    Tell,
+)
+from p2p_server.directory.presence.roster import Live, Roster
+from p2p_server.directory.trust.admission import Admission
+from p2p_server.store.base import Store
+
+CONFIRM_SECONDS: Final = 1.0  # so long may a session outlive its removal by another process
+PENDING_HEARTBEAT_SECONDS: Final = 0.25  # so soon does a peer learn how dialling it back went
+LONGEST_STEP_SECONDS: Final = 0.5
+_TOKEN_BYTES: Final = 32
+
+
+class Sessions:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        limits: Limits,
+        *,
+        lease_seconds: float,
+        admission: Admission,
+        roster: Roster,
+        reachability: Reachability,
+        entropy: Callable[[int], bytes],
+        tell: Tell,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._lease_seconds = lease_seconds
+        self._admission = admission
+        self._roster = roster
+        self._reachability = reachability
+        self._entropy = entropy
+        self._tell = tell
+        self._lease_clock = LeaseClock(clock.monotonic(), LONGEST_STEP_SECONDS)
+        self._ending: set[bytes] = set()  # ended, and the store does not know it yet
+
+    async def restore(self) -> None:
+        """Takes in the sessions of an earlier run; each gets a full lease."""
+        for session in await self._store.sessions():
+            live = self._take_in(session)
+            if is_pending(live.statuses):
+                self._reachability.ask(live)
+
+    def _take_in(self, session: Session) -> Live:
+        now = self._clock.monotonic()
+        live = Live(session, session.endpoint_statuses, confirmed_at=now, judged_at=now)
+        self._roster.put(live, self._lease_end())
+        return live
+
+    def _lease_end(self) -> float:
+        return self._lease_clock.look(self._clock.monotonic()) + self._lease_seconds
+
+    # --- verbs ---------------------------------------------------------------------------------
+
+    async def register(self, application: Application, host: str) -> Granted:
+        """Opens a session. Raises what DirectoryService.Register documents."""
+        peer_id = self._check_form(application)
+        wall = self._clock.wall()
+        fingerprint = self._admission.admit(application, wall).fingerprint
+        wanted = User(application.user, fingerprint, wall)
+        holder = await self._store.bind_user(wanted)
+        if holder.key_fingerprint != fingerprint:
+            raise UsernameTaken(application.user)
+        token = base64.urlsafe_b64encode(self._entropy(_TOKEN_BYTES)).rstrip(b"=").decode()
+        with self._roster.opening(holder.name, peer_id):
+            session = self._session(application, peer_id, holder.name, token, host)
+            held = await self._open(session)
+        live = self._take_in(session)
+        if is_visible(live.statuses):
+            await self._reachability.save(live)
+        self._reachability.ask(live)
+        self._tell(
+            Registered(
+                holder.name,
+                peer_id,
+                host,
+                session.listed,
+                holder == wanted,
+                application.client_software,
+            )
+        )
+        return Granted(token, host, self._renewed(live, held))
+
+    async def _open(self, session: Session) -> Revision:
+        """Tells the store. A session that may be open there but not with us is ended again."""
+        is_open = False
+        try:
+            held = await self._store.open_session(session)
+            is_open = True
+        finally:
+            if not is_open:
+                self._ending.add(session.token_hash)
+        return held
+
+    def _check_form(self, application: Application) -> PeerId:
+        checked_user(application.user)
+        if len(application.endpoints) > self._limits.max_endpoints:
+            raise TooLarge(self._limits.max_endpoints, "endpoints")
+        if not 0 <= application.listen_port <= 65_535:
+            raise FieldInvalid("listen_port", "a TCP port, or 0 for none")
+        if len(application.client_software.encode()) > MAX_SOFTWARE_BYTES:
+            raise FieldInvalid("client_software", f"at most {MAX_SOFTWARE_BYTES} bytes")
+        return checked_peer_id(application.peer_id)
+
+    def _session(
+        self, application: Application, peer_id: PeerId, user: str, token: str, host: str
+    ) -> Session:
+        known = self._roster.of_peer(peer_id)
+        offered, port = (
+            (application.endpoints, application.listen_port) if application.listed else ((), 0)
+        )
+        session = Session(
+            peer_id=peer_id,
+            user=user,
+            token_hash=_hash(token),
+            certificate_der=application.certificate_der,
+            listed=application.listed,
+            observed_host=host,
+            online_since=known.session.online_since if known else self._clock.wall(),
+            endpoint_statuses=tuple(candidates(offered, host, port)),
+        )
+        return replace(session, endpoint_statuses=self._reachability.first_look(session))
+
+    async def heartbeat(self, caller: Caller, load: PeerLoad) -> Renewed:
+        """Renews the lease, also while the store is away. Raises SessionMissing, SessionUnknown."""
+        live = self._roster.find(_hash(caller.token))
+        if live is not None:
+            self._roster.renew(live, self._lease_end())
+        live = await self.authenticate(caller)
+        live.load = load
+        self._reachability.ask_again(live)
+        if not live.is_saved:
+            await self._reachability.save(live)
+        return self._renewed(live, await self._store.held_revision(live.session.peer_id))
+
+    def _renewed(self, live: Live, held: Revision) -> Renewed:
+        pending = is_pending(live.statuses)
+        usual = self._lease_seconds / 3
+        return Renewed(
+            lease_seconds=self._lease_seconds,
+            heartbeat_seconds=min(usual, PENDING_HEARTBEAT_SECONDS) if pending else usual,
+            directory_time=self._clock.wall(),
+            held=held,
+            endpoint_statuses=live.statuses,
+        )
+
+    async def leave(self, caller: Caller) -> None:
+        live = await self.authenticate(caller)
+        if self._roster.drop(live):
+            session = live.session
+            self._tell(Left(session.user, session.peer_id, session.listed))
+            self._ending.add(session.token_hash)
+        await self._tell_ends()
+
+    async def authenticate(self, caller: Caller) -> Live:
+        """The caller's session. Raises SessionMissing, SessionUnknown.
+
+        Asks the store whether it still holds the session, at most once in CONFIRM_SECONDS: its
+        user may have been removed there, or the peer have registered with another instance.
+        """
+        if not caller.token:
+            raise SessionMissing()
+        token_hash = _hash(caller.token)
+        now = self._clock.monotonic()
+        live = self._roster.find(token_hash)
+        if live is not None and now - live.confirmed_at < CONFIRM_SECONDS:
+            return live
+        if token_hash in self._ending:
+            raise SessionUnknown()
+        session = await self._store.find_session(token_hash)
+        if session is None:
+            if live is not None and self._roster.drop(live):
+                self._tell(Removed(live.session.user, live.session.peer_id))
+            raise SessionUnknown()
+        if live is None:
+            live = self._adopt(session, asked_at=now)
+        if self._roster.find(token_hash) is not live:  # it ended or was replaced meanwhile
+            raise SessionUnknown()
+        live.confirmed_at = now
+        return live
+
+    def _adopt(self, session: Session, asked_at: float) -> Live:
+        """Takes in a session that another instance opened.
+
+        Raises SessionUnknown when its peer has registered with us since the store was asked.
+        """
+        ours = self._roster.of_peer(session.peer_id)
+        if ours is None or (
+            ours.session.token_hash != session.token_hash and ours.confirmed_at < asked_at
+        ):
+            return self._take_in(session)
+        if ours.session.token_hash == session.token_hash:
+            return ours
+        raise SessionUnknown()
+
+    # --- time ----------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Ends the sessions whose lease has ended. To be called several times a second."""
+        lease_time = self._lease_clock.look(self._clock.monotonic())
+        for live in self._roster.expire(lease_time):
+            session = live.session
+            self._ending.add(session.token_hash)
+            self._tell(Expired(session.user, session.peer_id, session.listed))
+        await self._tell_ends()
+
+    async def _tell_ends(self) -> None:
+        ending = tuple(self._ending)
+        if ending:
+            await self._store.end_sessions(ending, self._clock.wall())
+            self._ending.difference_update(ending)
+
+
+def _hash(token: str) -> bytes:
+    return sha256(token.encode()).digest()
