@@ -1,14 +1,41 @@
-"""The library: all that one peer shares, kept true to the disk."""
+"""The library: all that one peer shares, served in place and kept true to the disk.
 
-from collections.abc import Callable
+Loops that work on one shelf: one visits folders and compares them with what is known, some hash
+what is new, one is told by the system where something happened. All folders are visited every
+minute as well, for such telling is never complete. The disk is only touched in threads.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from p2p_client.content.manifest import Manifest
+from p2p_client.errors import UsageError
+from p2p_client.library.cache import HashCache
 from p2p_client.library.catalog import Catalog
-from p2p_client.library.events import LibraryEvent, Skipped
+from p2p_client.library.disk.files import HashedFile
+from p2p_client.library.disk.opened import OpenContent
+from p2p_client.library.disk.roots import identities, root_of
+from p2p_client.library.disk.watch import watch_folders
+from p2p_client.library.errors import (
+    ContentChanged,
+    ContentError,
+    ContentUnknown,
+    ContentUnreadable,
+)
+from p2p_client.library.events import HashProgress, LibraryEvent, Notice, Skipped
+from p2p_client.library.hashers import Hashers
+from p2p_client.library.readiness import Readiness
+from p2p_client.library.shelf.index import SharedFile
+from p2p_client.library.shelf.shelf import Shelf
+from p2p_client.library.visits import Visits
 from p2p_client.models import Digest
 
 __all__ = ["Library", "LibraryEvent", "Skipped"]
+
+_MANIFEST_BYTES_KEPT = 8 << 20
 
 
 class Library:
@@ -18,16 +45,33 @@ class Library:
         cache_file: the hash cache, made when it is not there.
         catalog: where resources are listed as they become ready, and withdrawn.
         on_event: told from the event loop's thread; must be quick.
+        private: folders that are never shared, whatever they lie in: our keys and state.
     """
 
     def __init__(
-        self, cache_file: Path, catalog: Catalog, on_event: Callable[[LibraryEvent], None]
-    ) -> None: ...
+        self,
+        cache_file: Path,
+        catalog: Catalog,
+        on_event: Callable[[LibraryEvent], None],
+        *,
+        private: Sequence[Path] = (),
+    ) -> None:
+        self._catalog = catalog
+        self._tell = on_event
+        self._private = tuple(private)
+        self._troubles: deque[str] = deque()  # said by threads
+        self._cache = HashCache(cache_file, self._troubles.append)
+        self._readiness = Readiness()
+        self._shelf = Shelf(catalog, on_event, self._wake, self._readiness.conclude_file)
+        self._hashers = Hashers(self._shelf, self._cache, self._on_progress)
+        self._visits = Visits(self._shelf, self._cache, self._readiness, self._on_idle)
+        self._roots: dict[str, Path] = {}
+        self._manifests: OrderedDict[Digest, Manifest] = OrderedDict()
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What is in the shared folders and not shared."""
-        ...
+        return self._shelf.index.skipped
 
     async def add(self, root: Path) -> None:
         """Shares one more file or folder; may be called before `run` and while it runs.
@@ -36,24 +80,128 @@ class Library:
             LocalRefusal: not there, not readable, neither a file nor a folder, not listable.
             UsageError: another root has that basename; the root folder has none.
         """
-        ...
+        self._visits.private = await asyncio.to_thread(identities, self._private)
+        found = await asyncio.to_thread(root_of, root, self._visits.private)
+        other = self._roots.get(found.name)
+        if other is not None:
+            raise UsageError(
+                f"cannot share {root}: {other} is already shared, and both would be listed as "
+                f"{found.name!r}; rename one, or share them from two state folders"
+            )
+        self._roots[found.name] = root
+        self._visits.add_root(found)
 
     async def run(self) -> None:
         """Scans, hashes, lists as ready and watches, until cancelled."""
-        ...
+        index = self._shelf.index
+        try:
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._hashers.run())
+                loops.create_task(self._visits.run())
+                loops.create_task(self._visits.run_rescans())
+                loops.create_task(
+                    watch_folders(index.watched, self._visits.want_changed, self._notice)
+                )
+        finally:
+            self._cache.close()
 
     async def ready(self) -> None:
         """Returns when all that the first scan of every root found is listed or skipped."""
-        ...
+        await self._readiness.wait()
 
-    async def open(self, digest: Digest) -> object:
-        """OpenContent: `.size_bytes`, `await read(offset, length)`, `await check()`, `close()`."""
-        ...
+    async def open(self, digest: Digest) -> OpenContent:
+        """A file with this content, found unchanged by now. Close it.
+
+        Raises ContentUnknown, ContentChanged, ContentUnreadable: of several files with the content
+        any good one serves.
+        """
+        trouble: ContentError = ContentUnknown("not shared here")
+        for file in self._shelf.index.holders(digest):
+            distrust = partial(self._shelf.distrust, file.path, file.signature)
+            try:
+                opened = await _open(file)
+            except ContentChanged as error:
+                distrust()
+                trouble = error
+            except ContentUnreadable as error:
+                trouble = error
+            else:
+                return OpenContent(digest, opened, distrust)
+        raise trouble
 
     async def manifest(self, digest: Digest) -> Manifest:
-        """The manifest of one content. Raises the ContentError family."""
-        ...
+        """The manifest of one content, from the cache, or made again from the file.
+
+        Raises ContentUnknown, ContentChanged.
+        """
+        holders = self._shelf.index.holders(digest)
+        if not holders:
+            raise ContentUnknown("not shared here")
+        manifest = self._manifests.pop(digest, None) or await self._find_manifest(holders)
+        self._manifests[digest] = manifest  # last: the one used latest
+        kept_bytes = sum(len(kept.piece_digests) for kept in self._manifests.values())
+        while kept_bytes > _MANIFEST_BYTES_KEPT:
+            _, dropped = self._manifests.popitem(last=False)
+            kept_bytes -= len(dropped.piece_digests)
+        return manifest
 
     async def recheck(self, digest: Digest) -> None:
-        """Hashes the files of this content again, and returns when that is done."""
-        ...
+        """Hashes the files of this content again, and returns when that is done; they stay listed
+        until they are found to be something else."""
+        concluded = []
+        for file in self._shelf.index.holders(digest):
+            concluded.append(self._readiness.conclusion_of(file.path))
+            self._shelf.want_hashed(file.path, again=False)
+        for event in concluded:
+            await event.wait()
+
+    async def _find_manifest(self, holders: Sequence[SharedFile]) -> Manifest:
+        resource = holders[0].resource
+        assert resource is not None, "holders have a resource"
+        manifest = await asyncio.to_thread(
+            self._cache.manifest, resource.digest, resource.size_bytes, resource.manifest_digest
+        )
+        for file in holders if manifest is None else ():
+            manifest = await self._hashers.manifest_of(file)
+            if manifest is not None:
+                break
+            self._shelf.distrust(file.path, file.signature)
+        if manifest is None:
+            raise ContentChanged("the file was changed since it was hashed")
+        return manifest
+
+    def _wake(self) -> None:
+        self._hashers.wake()
+
+    def _on_idle(self) -> None:
+        self._tell_troubles()
+        self._readiness.conclude_scan()
+        self._catalog.settled = True
+
+    def _on_progress(self, progress: HashProgress) -> None:
+        self._tell_troubles()
+        self._tell(progress)
+
+    def _tell_troubles(self) -> None:
+        while self._troubles:
+            self._notice(self._troubles.popleft())
+
+    def _notice(self, text: str) -> None:
+        self._tell(Notice(text))
+
+
+async def _open(file: SharedFile) -> HashedFile:
+    """Whoever is cancelled meanwhile leaves no descriptor behind."""
+    opening = asyncio.get_running_loop().run_in_executor(
+        None, HashedFile, file.location, file.signature
+    )
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _close(opening: asyncio.Future[HashedFile]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

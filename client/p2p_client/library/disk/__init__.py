@@ -1,0 +1,1 @@
+"""Everything of the library that touches shared files. Knows nothing of catalogs or the network."""

@@ -1,0 +1,64 @@
+"""A content that is open for an upload, for the event loop: the disk is only touched in threads."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from p2p_client.library.disk.files import HashedFile
+from p2p_client.library.errors import ContentChanged
+from p2p_client.models import Digest
+
+T = TypeVar("T")
+
+
+class OpenContent:
+    """One file with the content, open until `close`. Also a context manager.
+
+    Args:
+        on_changed: told when the file is found changed, before ContentChanged is raised.
+    """
+
+    def __init__(self, digest: Digest, file: HashedFile, on_changed: Callable[[], None]) -> None:
+        self.digest = digest
+        self._file = file
+        self._on_changed = on_changed
+
+    @property
+    def size_bytes(self) -> int:
+        return self._file.size_bytes
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes of the content; the range must lie within it.
+
+        Raises:
+            ContentChanged: the file was not what was hashed by the time the bytes were read.
+            ContentUnreadable: the disk did not give them.
+        """
+        return await self._in_thread(lambda: self._file.read(offset, length))
+
+    async def check(self) -> None:
+        """That the file is unchanged and in its place. Raises as `read` does."""
+        await self._in_thread(self._file.check)
+
+    def close(self) -> None:
+        """Safe to call twice, and while a read is under way."""
+        self._file.close()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(work)
+        except ContentChanged:
+            self._on_changed()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,107 @@
+"""Hashing what the shelf wants hashed: a few threads, many small files at a time."""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Never
+
+from p2p_client.content.manifest import Manifest
+from p2p_client.library.cache import HashCache
+from p2p_client.library.disk.hash import Hashed, hash_file, hash_files
+from p2p_client.library.events import HashProgress
+from p2p_client.library.shelf.index import SharedFile
+from p2p_client.library.shelf.shelf import Shelf
+
+MOST_THREADS = 4
+_FILES_AT_ONCE = 256
+_BYTES_AT_ONCE = 16 << 20
+_TOLD_EVERY_SECONDS = 0.25
+
+
+class Hashers:
+    """
+    Args:
+        on_progress: told a few times a second while there is something to hash, and at its end.
+    """
+
+    def __init__(
+        self, shelf: Shelf, cache: HashCache, on_progress: Callable[[HashProgress], None]
+    ) -> None:
+        self._shelf = shelf
+        self._cache = cache
+        self._on_progress = on_progress
+        self._wake = asyncio.Event()
+        self._busy = asyncio.Event()
+        self._stop = threading.Event()
+        self._thread_count = min(MOST_THREADS, os.cpu_count() or 1)
+        # One more than the loops: a manifest that got lost is made again beside them.
+        self._threads = ThreadPoolExecutor(self._thread_count + 1, "p2p-hash")
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Hashes until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._run_progress())
+                for _ in range(self._thread_count):
+                    loops.create_task(self._run_one())
+        finally:
+            self._stop.set()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def manifest_of(self, file: SharedFile) -> Manifest | None:
+        """Hashes a file that is listed once more, for its manifest; None: it is not what it was."""
+        loop = asyncio.get_running_loop()
+        work = partial(hash_file, file.path, file.location, self._stop, _ignore)
+        outcome = await loop.run_in_executor(self._threads, work)
+        if not isinstance(outcome, Hashed) or file.resource is None:
+            return None
+        if outcome.digest != file.resource.digest:
+            return None
+        await asyncio.to_thread(self._cache.store, [outcome])
+        return outcome.manifest
+
+    async def _run_one(self) -> Never:
+        loop = asyncio.get_running_loop()
+        while True:
+            files = self._shelf.take(_FILES_AT_ONCE, _BYTES_AT_ONCE)
+            if not files:
+                await self._rest()
+                continue
+            self._busy.set()
+            batch = [(file.path, file.location) for file in files]
+            work = partial(hash_files, batch, self._stop, self._shelf.meter.add_bytes)
+            outcomes = await loop.run_in_executor(self._threads, work)
+            for outcome in outcomes:
+                self._shelf.conclude(outcome)
+            hashed = [outcome for outcome in outcomes if isinstance(outcome, Hashed)]
+            if hashed:
+                await asyncio.to_thread(self._cache.store, hashed)
+
+    async def _rest(self) -> None:
+        """Until something is pushed, or a restless file has had its pause."""
+        self._wake.clear()
+        seconds = self._shelf.queue.seconds_to_next(time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _run_progress(self) -> Never:
+        while True:
+            await self._busy.wait()
+            while len(self._shelf.queue):
+                self._on_progress(self._shelf.meter.read())
+                await asyncio.sleep(_TOLD_EVERY_SECONDS)
+            self._busy.clear()
+            self._on_progress(self._shelf.meter.reset())
+
+
+def _ignore(_: int) -> None:
+    return

@@ -1,0 +1,102 @@
+"""Which files to hash next: small ones first, restless ones after a pause. Pure.
+
+A file that is pushed again and again is one that somebody writes to: each time it must have rested
+a little longer, so that a log file in a share costs little.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 60.0
+CALM_SECONDS = 10.0
+_MOST_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class _Restless:
+    times: int
+    pushed_at: float
+    pause_seconds: float
+
+
+class HashQueue:
+    """Every path is in it at most once: waiting, pausing or taken."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}  # all that is waiting or pausing
+        self._waiting: list[tuple[int, str]] = []
+        self._pausing: list[tuple[float, str]] = []
+        self._taken: dict[str, bool] = {}  # path -> pushed again meanwhile
+        self._restless: dict[str, _Restless] = {}
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._sizes or path in self._taken
+
+    def __len__(self) -> int:
+        return len(self._sizes) + len(self._taken)
+
+    def push(self, path: str, size_bytes: int, now: float, *, again: bool = False) -> None:
+        """Wants a file hashed.
+
+        Args:
+            again: it was hashed, or tried, before: pauses grow when that happens often.
+        """
+        if path in self._taken:
+            self._taken[path] = True
+            return
+        if path in self._sizes:
+            return
+        pause_seconds = self._pause(path, now) if again else 0.0
+        self._sizes[path] = size_bytes
+        if pause_seconds:
+            heapq.heappush(self._pausing, (now + pause_seconds, path))
+        else:
+            heapq.heappush(self._waiting, (size_bytes, path))
+
+    def take(self, now: float, most_files: int, most_bytes: int) -> list[str]:
+        """The smallest waiting files, at least one if any waits; `finish` each of them."""
+        while self._pausing and self._pausing[0][0] <= now:
+            _, path = heapq.heappop(self._pausing)
+            if path in self._sizes:
+                heapq.heappush(self._waiting, (self._sizes[path], path))
+        batch: list[str] = []
+        while self._waiting and len(batch) < most_files:
+            size_bytes, path = self._waiting[0]
+            if batch and size_bytes > most_bytes:
+                break
+            heapq.heappop(self._waiting)
+            if self._sizes.pop(path, None) is None:
+                continue  # dropped, or queued twice by way of a drop
+            self._taken[path] = False
+            most_bytes -= size_bytes
+            batch.append(path)
+        return batch
+
+    def finish(self, path: str) -> bool:
+        """Gives back a taken path. True: it was pushed meanwhile, so push it again."""
+        return self._taken.pop(path, False)
+
+    def drop(self, path: str) -> None:
+        """No longer wanted. A taken one stays taken until it is finished."""
+        self._sizes.pop(path, None)
+        if path in self._taken:
+            self._taken[path] = False
+
+    def seconds_to_next(self, now: float) -> float | None:
+        """How long until `take` has something; None: not before the next push."""
+        if self._waiting:
+            return 0.0
+        return max(0.0, self._pausing[0][0] - now) if self._pausing else None
+
+    def _pause(self, path: str, now: float) -> float:
+        before = self._restless.get(path)
+        if before is None or now - before.pushed_at > CALM_SECONDS + 2 * before.pause_seconds:
+            if len(self._restless) >= _MOST_REMEMBERED:
+                self._restless.clear()
+            self._restless[path] = _Restless(0, now, 0.0)
+            return 0.0
+        pause_seconds = min(FIRST_PAUSE_SECONDS * 2.0**before.times, LONGEST_PAUSE_SECONDS)
+        times = min(before.times + 1, 30)
+        self._restless[path] = _Restless(times, now, pause_seconds)
+        return pause_seconds
