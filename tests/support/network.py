@@ -1,4 +1,4 @@
-"""The real programs as a network: a directory, users, each with a state folder, one temporary folder.
+"""The real programs as a network: a directory and users, in one temporary folder.
 
     with Network(tmp_path) as network:
         directory = network.directory(lease_seconds=6)

@@ -229,8 +229,7 @@ class Program:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"still ran after {within_seconds} s: {self}") from None
-        for reader in self._readers:
-            reader.join(STOP_SECONDS)
+        self._close()
         seconds = time.monotonic() - self._started_at
         return Ended(self.command, status, self.stdout, self.stderr, seconds)
 

@@ -41,6 +41,10 @@ _HOW_STOPPED = {
 }
 
 
+class ReaderGone(Exception):
+    """Nobody reads our output any more, as after `| head`."""
+
+
 def guarded(command: Callable[[], object], output: Output) -> int:
     """Runs a command and says what went wrong; the exit status.
 
@@ -61,7 +65,7 @@ def guarded(command: Callable[[], object], output: Output) -> int:
 
 def _tell(error: BaseException, output: Output) -> int:
     cause = root_cause(error)
-    if isinstance(cause, BrokenPipeError):
+    if isinstance(cause, BrokenPipeError | ReaderGone):
         return _reader_is_gone()
     if isinstance(cause, KeyboardInterrupt):
         cause = Stopped(signal.SIGINT)
@@ -100,8 +104,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def _reader_is_gone() -> int:
-    """Nobody reads our output any more (`| head`): not worth a word."""
-    # The interpreter flushes stdout once more at exit, and would complain.
+    # Not worth a word. But the interpreter flushes stdout once more at exit, and would complain.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -5,12 +5,14 @@ command when it runs, so that `--help` and mistakes answer at once.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from p2p_client.cli.commands.get import get
 from p2p_client.cli.commands.identity import id_, identity
@@ -18,13 +20,32 @@ from p2p_client.cli.commands.join import join
 from p2p_client.cli.commands.menu import menu
 from p2p_client.cli.commands.search import peers, search
 from p2p_client.cli.commands.share import share
-from p2p_client.cli.failures import guarded, prepare_streams
+from p2p_client.cli.failures import ReaderGone, Stopped, guarded, prepare_streams
 from p2p_client.cli.options import GlobalOptions, hoist
 from p2p_client.cli.render import PROGRAM, Output
 from p2p_client.errors import UsageError
 
+COMMANDS = ("join", "share", "search", "peers", "get", "id", "identity", "menu")
+
+
+class Commands(TyperGroup):
+    """The commands in the order in which people meet them, their failures left to `guarded`."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # vendored
+        return list(COMMANDS)
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # vendored
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # typer would end with 130 and no word
+            raise Stopped(signal.SIGINT) from None
+        except BrokenPipeError as error:  # typer would end with 1
+            raise ReaderGone from error
+
+
 app = typer.Typer(
     name=PROGRAM,
+    cls=Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,11 +127,16 @@ app.command()(menu)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line; the exit status."""
-    hoisted, rest = hoist(sys.argv[1:] if arguments is None else arguments)
+    typed = sys.argv[1:] if arguments is None else arguments
+    try:
+        hoisted, rest = hoist(typed)
+    except UsageError as error:
+        Output(json="--json" in typed).error(error)
+        return error.exit_status
     verbose = bool({"-v", "--verbose"} & set(hoisted))
-    output = Output(json="--json" in hoisted, verbose=verbose)
     _forget_empty_variables()
     prepare_streams(verbose=verbose)
+    output = Output(json="--json" in hoisted, verbose=verbose)
     return guarded(lambda: _invoke([*hoisted, *rest]), output)
 
 

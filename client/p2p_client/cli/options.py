@@ -7,6 +7,7 @@ command; `hoist` brings them before it, where the parser expects them.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from p2p_client.cli.render import Output
@@ -44,8 +45,10 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Splits a command line into its global options and the rest, both in their order.
 
-    What follows `--`, and the values of options, are left alone. A global option that lacks its
-    value stays where it is, for the parser to complain about.
+    What follows `--`, and the values of options, are left alone.
+
+    Raises:
+        UsageError: the last argument is a global option that lacks its value.
     """
     hoisted: list[str] = []
     rest: list[str] = []
@@ -58,7 +61,9 @@ def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             break
         if argument in GLOBAL_FLAGS or (name in GLOBAL_VALUES and equals):
             hoisted.append(argument)
-        elif argument in GLOBAL_VALUES and remaining:
+        elif argument in GLOBAL_VALUES:
+            if not remaining:
+                raise UsageError(f"option {argument} needs a value")
             hoisted += [argument, remaining.pop(0)]
         elif argument in COMMAND_VALUES and remaining:
             rest += [argument, remaining.pop(0)]
@@ -116,13 +121,23 @@ def parse_address(text: str, *, default_port: int | None = None, lowest_port: in
         UsageError: neither; or a port out of range.
     """
     host, port = _split_port(text.strip())
-    if not host or any(c.isspace() or c in "/[]@" for c in host):
+    if not _is_host(host):
         raise UsageError(f"{text!r} is no address: write HOST:PORT, or [IPv6]:PORT")
     if not port and default_port is not None:
         return Address(host, default_port)
     if not re.fullmatch(r"[0-9]{1,5}", port) or not lowest_port <= int(port) <= 65_535:
         raise UsageError(f"{text!r} lacks a port from {lowest_port} to 65535: write HOST:PORT")
     return Address(host, int(port))
+
+
+def _is_host(text: str) -> bool:
+    """A name or a literal as far as can be told without asking the network."""
+    if ":" not in text:
+        return bool(text) and not any(c.isspace() or c in "/[]@" for c in text)
+    try:
+        return bool(IPv6Address(text))
+    except ValueError:
+        return False
 
 
 def _split_port(text: str) -> tuple[str, str]:
