@@ -1,0 +1,1 @@
+"""Being a downloader: one content from several sources into one file, every piece verified."""

@@ -1,4 +1,4 @@
-"""What a download tells while it runs: frozen values, the only language between it and its watchers."""
+"""What a download tells while it runs: frozen values, the one language between it and watchers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """At most a few times a second. `verified_bytes` counts what is on hand, resumed bytes included,
-    and falls only where a whole manifest was found to be a lie; `fetched_bytes` counts what came
-    over the wire in this run, good or bad, and never falls."""
+    """How far it is; a few times a second.
+
+    `verified_bytes` counts what is on hand, resumed bytes included, and falls only where the disk
+    or a whole manifest was found to lie; `fetched_bytes` counts what came over the wire in this
+    run, good or bad, and never falls.
+    """
 
     verified_bytes: int
     fetched_bytes: int

@@ -1,0 +1,211 @@
+"""A content as it comes together: bytes in, verified pieces on disk, the digest of the whole out.
+
+Promises:
+    A piece counts as held only when its bytes hash to what the manifest says and are written.
+    The whole is hashed while it comes, in order: from memory where the next piece just came, else
+    read back from disk. So the end does not read it all again.
+    The journal never claims more than what was made durable before.
+
+Hashing and disk happen in `threads`; memory is bounded by two batches a stream. Whoever uses this
+keeps two streams from being in one piece at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from blake3 import blake3
+
+from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
+from p2p_client.content.piece_map import PieceMap
+from p2p_client.download.part.part_file import PartFile
+from p2p_client.models import Digest
+
+BATCH_BYTES = 4 << 20
+"""Most bytes that go to a thread at once; whole pieces wherever they are not larger."""
+_READ_BYTES = 1 << 20
+_READ_BACK_BYTES = 16 << 20
+_T = TypeVar("_T")
+
+
+class Assembly:
+    """One content under one manifest in one part file. Of the event loop, but for `_…_here`."""
+
+    def __init__(
+        self, part: PartFile, manifest: Manifest, held: PieceMap, threads: Executor
+    ) -> None:
+        self.manifest = manifest
+        self.held = held
+        self.unsaved_bytes = 0
+        self.was_read_back = False
+        self._part = part
+        self._manifest_digest = manifest.digest()
+        self._threads = threads
+        self._whole = blake3()
+        self._hashed_bytes = 0
+        self._news = asyncio.Event()
+
+    @property
+    def verified_bytes(self) -> int:
+        short = 0
+        if self.manifest.piece_count:
+            last = PieceIndex(self.manifest.piece_count - 1)
+            if self.held.has(last):
+                short = self.manifest.piece_size_bytes - self.manifest.span(last)[1]
+        return self.held.held_count * self.manifest.piece_size_bytes - short
+
+    def hold(self, index: PieceIndex) -> None:
+        """The piece was verified and written."""
+        self.held.add(index)
+        self.unsaved_bytes += self.manifest.span(index)[1]
+        self._news.set()
+
+    async def reserve(self) -> None:
+        """Makes room for all of it. Raises DiskFull."""
+        await self._in_thread(self._part.allocate, self.manifest.size_bytes)
+
+    async def keep(self) -> None:
+        """Makes all that is held so far survive a crash. Raises DiskFull, TransferFailed."""
+        held = PieceMap.from_bytes(self.held.piece_count, self.held.to_bytes())
+        self.unsaved_bytes = 0
+        await self._in_thread(
+            self._part.keep, self._manifest_digest, self.manifest.size_bytes, held
+        )
+
+    def trim(self) -> None:
+        """Gives the disk back what lies behind the last verified piece."""
+        ends = (sum(self.manifest.span(index)) for index in self._held_indices())
+        self._part.trim(max(ends, default=0))
+
+    def write(
+        self, offset: int, views: Sequence[memoryview], hasher: blake3, ends_piece: bool
+    ) -> asyncio.Future[bool]:
+        """Hashes and writes the next bytes of one piece; once at a time for each piece.
+
+        Yields False where the piece ends and is bad, else True; `hold` is the caller's. Raises
+        DiskFull, TransferFailed. Wait for it with `settled`.
+        """
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(
+            self._threads, self._write_here, offset, views, hasher, ends_piece
+        )
+
+    # -- the whole
+
+    async def follow(self) -> None:
+        """Hashes the whole behind the streams; until cancelled, or all of it is hashed."""
+        while self._hashed_bytes < self.manifest.size_bytes:
+            self._news.clear()
+            await self._read_back()
+            await self._news.wait()
+
+    async def digest(self) -> Digest:
+        """The digest of the whole; every piece is held and no stream or `follow` runs."""
+        await self._read_back()
+        return Digest(self._whole.hexdigest())
+
+    async def recheck(self) -> list[PieceIndex]:
+        """Reads all that is held again, drops what does not verify, and tells which that was."""
+        bad = [index for index, good in await self._check(self._held_indices()) if not good]
+        for index in bad:
+            self.held.discard(index)
+        self._whole, self._hashed_bytes, self.was_read_back = blake3(), 0, False
+        return bad
+
+    async def adopt(self) -> None:
+        """Holds whatever of the part file verifies, whoever wrote it. Cost: reads all of it."""
+        missing = (index for index in self.manifest.indices() if not self.held.has(index))
+        for index, good in await self._check(missing):
+            if good:
+                self.hold(index)
+
+    async def _check(self, indices: Iterable[PieceIndex]) -> list[tuple[PieceIndex, bool]]:
+        todo, checked = list(indices), list[tuple[PieceIndex, bool]]()
+        step = max(1, _READ_BACK_BYTES // self.manifest.piece_size_bytes)
+        for at in range(0, len(todo), step):
+            some = todo[at : at + step]
+            checked += zip(some, await self._in_thread(self._verify_here, some), strict=True)
+        return checked
+
+    async def _read_back(self) -> None:
+        while runs := self._run_to_hash():
+            self.was_read_back = True
+            await self._in_thread(self._hash_here, *runs)
+
+    def _run_to_hash(self) -> tuple[int, int] | None:
+        """Offset and length of held bytes that the hash of the whole waits for."""
+        start = end = self._hashed_bytes
+        size = self.manifest.piece_size_bytes
+        while end < self.manifest.size_bytes and end - start < _READ_BACK_BYTES:
+            index = PieceIndex(end // size)
+            if not self.held.has(index):
+                break
+            end = sum(self.manifest.span(index))
+        return (start, end - start) if end > start else None
+
+    def _held_indices(self) -> list[PieceIndex]:
+        return [index for index in self.manifest.indices() if self.held.has(index)]
+
+    async def _in_thread(self, call: Callable[..., _T], *arguments: object) -> _T:
+        loop = asyncio.get_running_loop()
+        return await settled(loop.run_in_executor(self._threads, call, *arguments))
+
+    # -- in threads
+
+    def _verify_here(self, indices: Sequence[PieceIndex]) -> list[bool]:
+        return [self._piece_verifies_here(index) for index in indices]
+
+    def _piece_verifies_here(self, index: PieceIndex) -> bool:
+        offset, length = self.manifest.span(index)
+        data_at = self._part.next_data(offset)
+        if data_at is None or data_at >= offset + length:
+            return False
+        hasher = blake3()
+        for view in self._read_here(offset, length):
+            hasher.update(view)
+        return hasher.digest() == expected_digest(self.manifest, index)
+
+    def _hash_here(self, offset: int, length: int) -> None:
+        for view in self._read_here(offset, length):
+            self._whole.update(view)
+        self._hashed_bytes = offset + length
+
+    def _read_here(self, offset: int, length: int) -> Iterable[memoryview]:
+        buffer = memoryview(bytearray(min(length, _READ_BYTES)))
+        end = offset + length
+        while offset < end:
+            count = self._part.read_into(offset, buffer[: end - offset])
+            if not count:
+                return
+            yield buffer[:count]
+            offset += count
+
+    def _write_here(
+        self, offset: int, views: Sequence[memoryview], hasher: blake3, ends_piece: bool
+    ) -> bool:
+        for view in views:
+            hasher.update(view)
+        size = self.manifest.piece_size_bytes
+        if ends_piece and hasher.digest() != expected_digest(
+            self.manifest, PieceIndex(offset // size)
+        ):
+            return False
+        self._part.write(offset, views)
+        if ends_piece and offset == self._hashed_bytes:
+            for view in views:
+                self._whole.update(view)
+            self._hashed_bytes = offset + sum(map(len, views))
+        return True
+
+
+async def settled(future: asyncio.Future[_T]) -> _T:
+    """The result of what runs in a thread. Cancelling the wait leaves the future alone: it still
+    tells when the thread has stopped."""
+    await asyncio.wait({future})
+    return future.result()
+
+
+def expected_digest(manifest: Manifest, index: PieceIndex) -> bytes:
+    at = index * HASH_BYTES
+    return manifest.piece_digests[at : at + HASH_BYTES]

@@ -1,0 +1,255 @@
+"""The sources of one group at work: the plan's commands carried out until all is held.
+
+One task a stream; a stream reads its next chunk while the one before is hashed and written in a
+thread. Who may be asked for what is the plan's to say.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+
+from blake3 import blake3
+
+from p2p_client.content.manifest import PieceIndex
+from p2p_client.download.fetcher import Fetcher
+from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
+from p2p_client.download.picker.runs import missing_runs
+from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
+from p2p_client.download.tally import Tally
+from p2p_client.errors import (
+    PeerError,
+    SourceError,
+    SourceMisbehaved,
+    SourceStale,
+)
+from p2p_client.models import PeerId
+
+TICK_SECONDS = 0.25
+KEEP_BYTES = 64 << 20
+KEEP_SECONDS = 2.0
+FIRST_REFRESH_SECONDS = 1.0
+LONGEST_REFRESH_SECONDS = 30.0
+_MOST_VIEWS = 512  # below IOV_MAX, and a bound on what tiny chunks cost
+
+Refresh = Callable[[], Awaitable[Sequence[Fetcher]]]
+
+
+class Swarm:
+    """Fetches what an assembly lacks from the sources of its group."""
+
+    def __init__(
+        self, assembly: Assembly, fetchers: Sequence[Fetcher], streams: int, tally: Tally
+    ) -> None:
+        self._assembly = assembly
+        self._tally = tally
+        self._plan = Plan(missing_runs(assembly.held), streams)
+        self._fetchers: dict[PeerId, Fetcher] = {}
+        self._tasks: dict[StreamId, asyncio.Task[None]] = {}
+        self._abandoned: set[StreamId] = set()
+        self._changed = asyncio.Event()
+        self._fatal: PeerError | None = None
+        self.banned: set[PeerId] = set()
+        self._offer(fetchers)
+
+    async def run(self, refresh: Refresh) -> bool:
+        """True: every piece is held. False: no source is left to ask.
+
+        Args:
+            refresh: locates the group's sources again; called now and then while the swarm works.
+
+        Raises:
+            DiskFull, TransferFailed, LocalRefusal: the disk takes no more.
+        """
+        if self._plan.is_complete:
+            return True
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self._keep_regularly()),
+                tasks.create_task(self._assembly.follow()),
+                tasks.create_task(self._refresh_regularly(refresh)),
+            ]
+            try:
+                await self._drive(tasks)
+            finally:
+                for task in (*background, *self._tasks.values()):
+                    task.cancel()
+        if self._fatal is not None:
+            raise self._fatal
+        return self._plan.is_complete
+
+    async def _drive(self, tasks: asyncio.TaskGroup) -> None:
+        plan = self._plan
+        while not (plan.is_complete or plan.is_starved() or self._fatal):
+            for command in plan.next(time.monotonic()):
+                match command:
+                    case Open():
+                        task = tasks.create_task(self._stream(command))
+                        self._tasks[command.stream] = task
+                    case Abandon(stream):
+                        self._abandoned.add(stream)
+                        self._tasks[stream].cancel()
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._changed.wait()
+            self._tell()
+
+    def _offer(self, fetchers: Sequence[Fetcher]) -> None:
+        for fetcher in fetchers:
+            peer_id = fetcher.holding.source.peer_id
+            self._fetchers[peer_id] = fetcher
+            self._plan.offer(peer_id)
+
+    def _tell(self) -> None:
+        assembly = self._assembly
+        size_bytes = assembly.manifest.size_bytes
+        self._tally.progress(assembly.verified_bytes, size_bytes, time.monotonic())
+
+    # -- one stream
+
+    async def _stream(self, command: Open) -> None:
+        failure: Failure | None = None
+        fetcher = self._fetchers[command.source]
+        try:
+            await self._fetch(command, fetcher)
+        except SourceError as error:
+            failure = self._judge(fetcher, error)
+        except PeerError as error:
+            self._fatal = self._fatal or error
+        except asyncio.CancelledError:
+            # Also when somebody closed the channel under the stream.
+            is_ours = command.stream in self._abandoned
+            failure = None if is_ours else Failure.UNAVAILABLE
+            raise
+        finally:
+            self._abandoned.discard(command.stream)
+            del self._tasks[command.stream]
+            self._plan.closed(command.stream, time.monotonic(), failure)
+            self._changed.set()
+
+    async def _fetch(self, command: Open, fetcher: Fetcher) -> None:
+        """The command's pieces, for as long as the plan leaves them to this stream."""
+        manifest, stream = self._assembly.manifest, command.stream
+        size = manifest.piece_size_bytes
+        offset = command.first * size
+        limit = min(command.stop * size, manifest.size_bytes) - offset
+
+        def verified(index: PieceIndex) -> None:
+            self._plan.verified(stream, index, time.monotonic())
+            self._assembly.hold(index)
+            self._tally.verified(fetcher.holding.source, manifest.span(index)[1])
+            self._tell()
+
+        writer = PieceWriter(self._assembly, offset, verified)
+        try:
+            async with aclosing(fetcher.fetch(offset, limit)) as chunks:
+                async for chunk in chunks:
+                    self._tally.fetched(len(chunk))
+                    # Not past the stop: what lies there may be another stream's by now.
+                    view = memoryview(chunk)[: max(0, self._stop_bytes(stream) - offset)]
+                    if view:
+                        last = (offset + len(view) - 1) // size
+                        self._plan.heard(stream, last, time.monotonic())
+                        await writer.take(view)
+                        offset += len(view)
+                    if self._plan.stop_of(stream) < command.stop and self._is_past(stream, offset):
+                        break
+        finally:
+            await writer.settle()
+
+    def _is_past(self, stream: StreamId, offset: int) -> bool:
+        return offset >= self._stop_bytes(stream)
+
+    def _stop_bytes(self, stream: StreamId) -> int:
+        manifest = self._assembly.manifest
+        return min(self._plan.stop_of(stream) * manifest.piece_size_bytes, manifest.size_bytes)
+
+    def _judge(self, fetcher: Fetcher, error: SourceError) -> Failure:
+        self._tally.failed(fetcher.holding.source, error)
+        if isinstance(error, SourceMisbehaved):
+            self.banned.add(fetcher.holding.source.peer_id)
+            return Failure.MISBEHAVED
+        return Failure.STALE if isinstance(error, SourceStale) else Failure.UNAVAILABLE
+
+    # -- beside the streams
+
+    async def _keep_regularly(self) -> None:
+        kept_at = time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(TICK_SECONDS)
+                unsaved, waited = self._assembly.unsaved_bytes, time.monotonic() - kept_at
+                if unsaved >= KEEP_BYTES or (unsaved and waited >= KEEP_SECONDS):
+                    await self._assembly.keep()
+                    kept_at = time.monotonic()
+        except PeerError as error:
+            self._fatal = self._fatal or error
+            self._changed.set()
+
+    async def _refresh_regularly(self, refresh: Refresh) -> None:
+        """Sources may come, come back, or need a new grant; asked for more rarely as time goes."""
+        wait, waited = FIRST_REFRESH_SECONDS, 0.0
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            waited += TICK_SECONDS
+            urgent = self._plan.wants_locate() and waited >= wait
+            if urgent or waited >= LONGEST_REFRESH_SECONDS:
+                self._offer(await refresh())
+                wait, waited = min(2 * wait, LONGEST_REFRESH_SECONDS), 0.0
+                self._changed.set()
+
+
+class PieceWriter:
+    """Takes the consecutive bytes of one stream and hands them, a piece or a batch at a time, to a
+    thread that hashes and writes them while the next ones come.
+
+    `verified` is called for each piece, in order. Raises SourceMisbehaved at a bad piece.
+    """
+
+    def __init__(
+        self, assembly: Assembly, offset: int, verified: Callable[[PieceIndex], None]
+    ) -> None:
+        self._assembly = assembly
+        self._manifest = assembly.manifest
+        self._verified = verified
+        self._offset = offset
+        self._batch: list[memoryview] = []
+        self._batch_bytes = 0
+        self._hasher = blake3()
+        self._job: asyncio.Future[bool] | None = None
+        self._ended: PieceIndex | None = None  # the piece that the job brings to its end
+
+    async def take(self, view: memoryview) -> None:
+        while view:
+            index = PieceIndex(self._offset // self._manifest.piece_size_bytes)
+            piece_end = sum(self._manifest.span(index))
+            some = view[: min(piece_end - self._offset, BATCH_BYTES - self._batch_bytes)]
+            view = view[len(some) :]
+            self._batch.append(some)
+            self._batch_bytes += len(some)
+            self._offset += len(some)
+            if self._offset == piece_end:
+                await self._hand_over(index)
+            elif self._batch_bytes == BATCH_BYTES or len(self._batch) == _MOST_VIEWS:
+                await self._hand_over(None)
+
+    async def settle(self) -> None:
+        """Waits for the thread, if one works for it, and judges what it did."""
+        if self._job is None:
+            return
+        await asyncio.wait({self._job})
+        job, self._job = self._job, None
+        if not job.result():
+            raise SourceMisbehaved("it served a bad piece", reason="BAD_PIECE")
+        if self._ended is not None:
+            self._verified(self._ended)
+
+    async def _hand_over(self, ended: PieceIndex | None) -> None:
+        await self.settle()
+        start = self._offset - self._batch_bytes
+        self._job = self._assembly.write(start, self._batch, self._hasher, ended is not None)
+        self._ended = ended
+        self._batch, self._batch_bytes = [], 0
+        if ended is not None:
+            self._hasher = blake3()
