@@ -1,0 +1,174 @@
+"""Query in SQL: the next rows in order, by whichever way is short.
+
+There are two ways to a page. *Gathering* takes all candidates of a narrow index, verifies and sorts
+them: good while they are few. *Walking* follows the order's own index and verifies what it passes:
+good while matches are frequent. Which it is shows by looking: indices are asked whether they have
+few candidates; if none has, a short walk is tried; if that meets too little, for the matches lie
+far back in the order, a larger set may be gathered, and only then is the walk gone to its end.
+So a rare word and a word in every path both cost little, and the worst is one pass over one index.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import apsw
+
+from p2p_server.directory.errors import Overloaded
+from p2p_server.directory.models import (
+    Criteria,
+    Digest,
+    Order,
+    Page,
+    PeerId,
+    Resource,
+    ResourceRow,
+    SortKey,
+)
+from p2p_server.store.sqlite.answers.criteria import (
+    ORDERINGS,
+    Clause,
+    Narrowing,
+    conditions,
+    narrowings,
+    stretches,
+)
+from p2p_server.store.sqlite.answers.holders import peers_by_id
+from p2p_server.store.sqlite.sql import Row, Value, all_rows
+
+FEW = 2_000  # candidates: gathered in a few milliseconds
+MANY = 50_000  # gathered in the time that a long walk takes
+SHORT_WALK_STEPS = 400_000  # of SQLite's machine: some 25,000 rows passed, a few milliseconds
+STEPS_BETWEEN_LOOKS = 20_000
+MOST_SECONDS = 3.0  # a caller does not wait longer than 5
+
+_COLUMNS = (
+    "r.row, r.folded_path, r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_us, "
+    "r.media_type, p.peer_id"
+)
+_PEERS = "CROSS JOIN peers AS p ON p.catalog = r.catalog"
+
+
+def query(
+    connection: apsw.Connection, criteria: Criteria, after: SortKey | None, limit: int
+) -> Page:
+    """Raises Overloaded when it would take longer than MOST_SECONDS."""
+    if any("\0" in text for text in (*criteria.words, criteria.glob, criteria.name)):
+        return Page(())  # no path has one, and SQL would take the text to end there
+    search = _Search(connection, criteria, after, limit)
+    rows = tuple(_resource_row(row, criteria.order) for row in search.rows())
+    return Page(rows, peers_by_id(connection, dict.fromkeys(row.peer_id for row in rows)))
+
+
+class _Search:
+    """One query on its way."""
+
+    def __init__(
+        self, connection: apsw.Connection, criteria: Criteria, after: SortKey | None, limit: int
+    ) -> None:
+        self._connection = connection
+        self._ordering = ORDERINGS[criteria.order]
+        self._conditions = [Clause("p.visible"), *conditions(criteria)]
+        self._narrowings = narrowings(criteria)
+        self._stretches = stretches(criteria.order, after)
+        self._limit = limit
+        self._ends_at = time.monotonic() + MOST_SECONDS
+
+    def rows(self) -> Sequence[Row]:
+        if (narrow := self._narrow(FEW)) is not None:
+            return self._gather(narrow)
+        if not self._narrowings:
+            return self._walk(None)
+        try:
+            return self._walk(SHORT_WALK_STEPS)
+        except _TooFar:
+            narrow = self._narrow(MANY)
+            return self._walk(None) if narrow is None else self._gather(narrow)
+
+    def _narrow(self, most: int) -> Narrowing | None:
+        """The first index that has at most so many candidates; None: all have more."""
+        for narrowing in self._narrowings:
+            sql = f"SELECT count(*) FROM (SELECT 1 FROM {narrowing.tables} WHERE "
+            sql = sql.replace(" CROSS JOIN resources AS r ON r.row = paths.rowid", "")
+            counted = self._run(
+                f"{sql}{narrowing.clause.sql} LIMIT ?)", (*narrowing.clause.values, most + 1)
+            )
+            if counted[0][0] <= most:
+                return narrowing
+        return None
+
+    def _gather(self, narrowing: Narrowing) -> list[Row]:
+        return self._in_order(narrowing.tables, [narrowing.clause])
+
+    def _walk(self, most_steps: int | None) -> list[Row]:
+        """Raises _TooFar after so many steps."""
+        return self._in_order(f"resources AS r INDEXED BY {self._ordering.index}", [], most_steps)
+
+    def _in_order(
+        self, tables: str, extra: list[Clause], most_steps: int | None = None
+    ) -> list[Row]:
+        rows: list[Row] = []
+        for stretch in self._stretches:
+            clauses = [*extra, stretch, *self._conditions]
+            rows += self._run(
+                f"SELECT {_COLUMNS} FROM {tables} {_PEERS} "
+                f"WHERE {' AND '.join(clause.sql for clause in clauses)} "
+                f"ORDER BY {self._ordering.sql} LIMIT ?",
+                (*(v for clause in clauses for v in clause.values), self._limit - len(rows)),
+                most_steps,
+            )
+            if len(rows) >= self._limit:
+                break
+        return rows
+
+    def _run(self, sql: str, values: Sequence[Value], most_steps: int | None = None) -> list[Row]:
+        with _bounded(self._connection, self._ends_at, most_steps):
+            return all_rows(self._connection, sql, values)
+
+
+class _TooFar(Exception):
+    """A short walk became a long one."""
+
+
+@contextmanager
+def _bounded(connection: apsw.Connection, ends_at: float, most_steps: int | None) -> Iterator[None]:
+    """Stops a statement that runs too far (_TooFar) or too long (Overloaded)."""
+    looks = 0
+    stop: Exception | None = None
+
+    def look() -> bool:
+        nonlocal looks, stop
+        looks += 1
+        if most_steps is not None and looks * STEPS_BETWEEN_LOOKS > most_steps:
+            stop = _TooFar()
+        elif time.monotonic() > ends_at:
+            stop = Overloaded("the query takes too long; ask for something more specific")
+        return stop is not None
+
+    connection.set_progress_handler(look, STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    except apsw.InterruptError:
+        if stop is None:
+            raise  # the store is closing
+        raise stop from None
+    finally:
+        connection.set_progress_handler(None)
+
+
+def _resource_row(row: Row, order: Order) -> ResourceRow:
+    number, folded_path, path, size_bytes, digest, manifest_digest, modified_us, media, peer = row
+    resource = Resource(
+        path,
+        size_bytes,
+        Digest(digest.hex()),
+        Digest(manifest_digest.hex()),
+        modified_us / 1e6,
+        media,
+    )
+    value: str | int = size_bytes
+    if order is Order.PATH:
+        value = folded_path
+    elif order is Order.NEWEST:
+        value = modified_us
+    return ResourceRow(resource, PeerId(peer), SortKey(value, folded_path, number))

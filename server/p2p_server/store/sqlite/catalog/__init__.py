@@ -1,0 +1,1 @@
+"""What peers share: taken in, and deleted when nobody is answered it any more."""

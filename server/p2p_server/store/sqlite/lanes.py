@@ -1,0 +1,139 @@
+"""Threads that own connections and do one piece of work after another.
+
+A lane with one thread is the writer, one with several the readers. The event loop never waits for
+the disk, and no connection is ever used by two.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from enum import IntEnum
+from itertools import count
+from queue import Empty, PriorityQueue
+from typing import Generic, TypeVar
+
+import apsw
+
+from p2p_server.directory.errors import StoreUnavailable
+from p2p_server.store.sqlite.connection import failures_translated
+
+T = TypeVar("T")
+
+
+class Urgency(IntEnum):
+    """Sessions come before catalogs: a thousand announces must not let anybody's lease end."""
+
+    STOP = 0
+    SESSION = 1
+    CATALOG = 2
+    UPKEEP = 3
+
+
+class _Job(Generic[T]):
+    """Work to do and the future that waits for it."""
+
+    def __init__(self, work: Callable[[apsw.Connection], T]) -> None:
+        self._work = work
+        self.done: Future[T] = Future()
+
+    def do(self, connection: apsw.Connection) -> None:
+        if not self.done.set_running_or_notify_cancel():
+            return  # nobody waits any more
+        try:
+            with failures_translated():
+                result = self._work(connection)
+        except BaseException as failure:  # whatever it is, it belongs to who waits
+            self.done.set_exception(failure)
+        else:
+            self.done.set_result(result)
+
+    def refuse(self) -> None:
+        if self.done.set_running_or_notify_cancel():
+            self.done.set_exception(StoreUnavailable())
+
+
+class Lane:
+    """`thread_count` threads, each with a connection of its own, over one queue.
+
+    Work that began is carried to its end, also when its caller was cancelled meanwhile.
+    """
+
+    def __init__(
+        self, name: str, connect: Callable[[], apsw.Connection], thread_count: int
+    ) -> None:
+        self._name = name
+        self._connect = connect
+        self._thread_count = thread_count
+        self._queue: PriorityQueue[tuple[Urgency, int, _Job[object] | None]] = PriorityQueue()
+        self._arrival = count()
+        self._threads: list[threading.Thread] = []
+        self._connections: list[apsw.Connection] = []
+        self._ended: list[Future[None]] = []
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Opens the connections, each in its thread. Raises what `connect` raises."""
+        opened: list[Future[None]] = [Future() for _ in range(self._thread_count)]
+        self._ended = [Future() for _ in range(self._thread_count)]
+        self._threads = [
+            threading.Thread(target=self._live, args=pair, name=f"{self._name}-{i}", daemon=True)
+            for i, pair in enumerate(zip(opened, self._ended, strict=True))
+        ]
+        self._is_open = True
+        for thread in self._threads:
+            thread.start()
+        try:
+            await asyncio.gather(*map(asyncio.wrap_future, opened))
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def run(
+        self, work: Callable[[apsw.Connection], T], urgency: Urgency = Urgency.CATALOG
+    ) -> T:
+        """What `work` returns or raises, done in one of the threads."""
+        if not self._is_open:
+            raise StoreUnavailable
+        job = _Job(work)
+        self._queue.put((urgency, next(self._arrival), job))  # type: ignore[arg-type]  # a queue holds jobs of any result
+        return await asyncio.wrap_future(job.done)
+
+    def interrupt(self) -> None:
+        """Makes the statements that run now fail."""
+        for connection in self._connections:
+            connection.interrupt()
+
+    async def stop(self) -> None:
+        """Lets what runs come to its end, refuses what waits, closes the connections."""
+        self._is_open = False
+        for _ in self._threads:
+            self._queue.put((Urgency.STOP, next(self._arrival), None))
+        await asyncio.gather(*map(asyncio.wrap_future, self._ended))
+        for thread in self._threads:
+            thread.join()  # it has nothing left to do
+        self._threads, self._connections, self._ended = [], [], []
+        while True:
+            try:
+                _, _, job = self._queue.get_nowait()
+            except Empty:
+                return
+            if job is not None:
+                job.refuse()
+
+    def _live(self, opened: Future[None], ended: Future[None]) -> None:
+        try:
+            try:
+                connection = self._connect()
+            except BaseException as failure:  # told to who starts the lane
+                opened.set_exception(failure)
+                return
+            self._connections.append(connection)
+            opened.set_result(None)
+            try:
+                while (job := self._queue.get()[2]) is not None:
+                    job.do(connection)
+            finally:
+                connection.close()
+        finally:
+            ended.set_result(None)

@@ -1,0 +1,158 @@
+"""The store in one SQLite file: which thread does what, how urgently, and how durably.
+
+What is done stands in the modules beside this one, as functions of a connection.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from p2p_server.directory.models import (
+    Batch,
+    Criteria,
+    Digest,
+    EndpointStatus,
+    HoldingRow,
+    Page,
+    PeerId,
+    PeerRow,
+    Revision,
+    Session,
+    SortKey,
+    User,
+)
+from p2p_server.store.sqlite import accounts
+from p2p_server.store.sqlite.answers import holders, search
+from p2p_server.store.sqlite.catalog import announce, purge
+from p2p_server.store.sqlite.connection import connect_reader, prepare, reading, writing
+from p2p_server.store.sqlite.lanes import Lane, Urgency
+
+T = TypeVar("T")
+
+READERS = 3
+
+
+class SqliteStore:
+    """Implements `Store`. Other processes may use the same file meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = Lane("store-writer", partial(prepare, path), 1)
+        self._readers = Lane("store-reader", partial(connect_reader, path), READERS)
+
+    async def open(self) -> None:
+        await self._writer.start()
+        try:
+            await self._readers.start()
+        except BaseException:
+            await self._writer.stop()
+            raise
+
+    async def close(self) -> None:
+        """Ends queries that run; lets the write that runs come to its end."""
+        self._readers.interrupt()
+        try:
+            await self._readers.stop()
+        finally:
+            await self._writer.stop()
+
+    async def secrets(self, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+        held = await self._read(accounts.read_secrets)
+        return held or await self._write(
+            lambda connection: accounts.ensure_secrets(connection, make), durable=True
+        )
+
+    async def bind_user(self, user: User) -> User:
+        # Nearly always the name is bound already: then nothing waits for the disk.
+        holder = await self._read(lambda connection: accounts.find_user(connection, user.name))
+        if holder is not None:
+            return holder
+        return await self._write(
+            lambda connection: accounts.bind_user(connection, user), durable=True
+        )
+
+    async def users(self) -> Sequence[User]:
+        return await self._read(accounts.users)
+
+    async def remove_user(self, name: str) -> bool:
+        return await self._write(
+            lambda connection: accounts.remove_user(connection, name), durable=True
+        )
+
+    async def open_session(self, session: Session) -> Revision:
+        return await self._write(lambda connection: accounts.open_session(connection, session))
+
+    async def sessions(self) -> Sequence[Session]:
+        return await self._read(accounts.sessions)
+
+    async def find_session(self, token_hash: bytes) -> Session | None:
+        return await self._read(lambda connection: accounts.find_session(connection, token_hash))
+
+    async def set_endpoints(
+        self, peer_id: PeerId, token_hash: bytes, statuses: Sequence[EndpointStatus], visible: bool
+    ) -> None:
+        await self._write(
+            lambda connection: accounts.set_endpoints(
+                connection, peer_id, token_hash, statuses, visible
+            )
+        )
+
+    async def end_sessions(self, token_hashes: Collection[bytes], ended_at: float) -> None:
+        await self._write(
+            lambda connection: accounts.end_sessions(connection, token_hashes, ended_at)
+        )
+
+    async def purge(self, ended_before: float, most_rows: int) -> int:
+        return await self._write(
+            lambda connection: purge.purge(connection, ended_before, most_rows), Urgency.UPKEEP
+        )
+
+    async def held_revision(self, peer_id: PeerId) -> Revision:
+        return await self._read(lambda connection: announce.held_revision(connection, peer_id))
+
+    async def announce(
+        self, peer_id: PeerId, batch: Batch, max_resources_per_user: int
+    ) -> Revision:
+        return await self._write(
+            lambda connection: announce.announce(
+                connection, peer_id, batch, max_resources_per_user
+            ),
+            Urgency.CATALOG,
+        )
+
+    async def query(self, criteria: Criteria, after: SortKey | None, limit: int) -> Page:
+        return await self._read(lambda connection: search.query(connection, criteria, after, limit))
+
+    async def peers(
+        self, user: str, after: tuple[str, PeerId] | None, limit: int
+    ) -> Sequence[PeerRow]:
+        return await self._read(lambda connection: holders.peers(connection, user, after, limit))
+
+    async def locate(
+        self, digests: Sequence[Digest], after: tuple[int, PeerId] | None, limit: int
+    ) -> tuple[Sequence[HoldingRow], Mapping[PeerId, PeerRow]]:
+        return await self._read(
+            lambda connection: holders.locate(connection, digests, after, limit)
+        )
+
+    async def _read(self, work: Callable[[apsw.Connection], T]) -> T:
+        def read(connection: apsw.Connection) -> T:
+            with reading(connection):
+                return work(connection)
+
+        return await self._readers.run(read)
+
+    async def _write(
+        self,
+        work: Callable[[apsw.Connection], T],
+        urgency: Urgency = Urgency.SESSION,
+        *,
+        durable: bool = False,
+    ) -> T:
+        def write(connection: apsw.Connection) -> T:
+            with writing(connection, durable=durable):
+                return work(connection)
+
+        return await self._writer.run(write, urgency)
