@@ -1,6 +1,6 @@
 """Who calls: the session token in the metadata, and the address on the transport."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 import grpc.aio
@@ -8,7 +8,10 @@ import grpc.aio
 from p2p_server.directory.presence.endpoints import canonical_host
 from p2p_server.directory.presence.registration import Caller
 
-Context = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:  # generic in the stubs alone
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
 
 _SCHEME = "bearer "
 _MOST_TOKEN_CHARACTERS = 256

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+if TYPE_CHECKING:  # generic in the stubs alone
+    Handler: TypeAlias = grpc.RpcMethodHandler[Request, Answer] | None
+
 Method = Callable[[Message, Context], Awaitable[Message]]
 
 
@@ -53,11 +56,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Request, Answer] | None]
-        ],
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler[Request, Answer]]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Request, Answer] | None:
+    ) -> "Handler[Request, Answer]":
         handler = await continuation(handler_call_details)
         path = handler_call_details.method
         if handler is None or handler.unary_unary is None or not path.startswith(self._prefix):
@@ -71,7 +72,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         wrapped: Any = grpc.unary_unary_rpc_method_handler(
             cast("Any", answer), handler.request_deserializer, handler.response_serializer
         )
-        return cast("grpc.RpcMethodHandler[Request, Answer]", wrapped)
+        return cast("Handler[Request, Answer]", wrapped)
 
     async def _answer(
         self, name: str, method: Method, request: Message, context: Context

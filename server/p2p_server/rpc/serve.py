@@ -9,8 +9,7 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from p2p.v1 import directory_pb2, directory_pb2_grpc
@@ -46,7 +45,7 @@ class DirectoryServer:
         self._insecure = insecure
         self._calls = CallInterceptor(SERVICE, limits, observe)
         self._server = grpc.aio.server(interceptors=[self._calls], options=_options(limits))
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()
         servicer = DirectoryServicer(directory, limits, insecure=insecure)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -1,0 +1,154 @@
+"""Composes a directory and runs it: what is started in which order, and stopped in the reverse."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from p2p_server import logs
+from p2p_server.config import Address, Config
+from p2p_server.dialback.dialback import Dialback
+from p2p_server.dialback.probes import insecure_probe, tls_probe
+from p2p_server.directory.directory import Directory
+from p2p_server.directory.errors import StoreUnavailable
+from p2p_server.directory.models import Limits
+from p2p_server.directory.trust.keyring import make_secrets, open_keyring
+from p2p_server.rpc.interceptor import note_at_debug
+from p2p_server.rpc.serve import DirectoryServer
+from p2p_server.store.base import Store
+from p2p_server.store.sqlite import SqliteStore
+
+SWEEP_SECONDS: Final = 0.25
+PURGE_SECONDS: Final = 10.0
+PURGE_SLICE_ROWS: Final = 1_000
+PURGE_PAUSE_SECONDS: Final = 0.05  # between slices: others get their turn at the writer
+KEPT_AFTER_END_SECONDS: Final = 3600.0
+GRACE_SECONDS: Final = 4.0
+
+log = logging.getLogger(__name__)
+
+
+class SystemClock:
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDirectory:
+    """A directory that serves."""
+
+    listen: Address  # with the port that is really bound
+    fingerprint: str
+    server: DirectoryServer
+    directory: Directory
+
+
+async def serve(config: Config, on_ready: Callable[[RunningDirectory], None]) -> None:
+    """Serves until SIGTERM or SIGINT. Raises what `running` raises."""
+    _raise_open_files_limit()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config) as directory:
+        on_ready(directory)
+        await stop.wait()
+        log.info("stopping")
+    log.info("stopped")
+
+
+def _raise_open_files_limit() -> None:
+    """Every peer online is an open connection; the usual limit of 1,024 is soon met."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@asynccontextmanager
+async def running(config: Config, limits: Limits | None = None) -> AsyncIterator[RunningDirectory]:
+    """Serves within the block.
+
+    Raises StoreUnusable, KeyringBroken, ListenFailed, OSError.
+    """
+    limits = limits or Limits()
+    config.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = SqliteStore(config.database)
+    await store.open()
+    try:
+        keyring = open_keyring(await store.secrets(lambda: make_secrets(os.urandom)))
+        wake = asyncio.Event()
+        directory = Directory(
+            store,
+            SystemClock(),
+            keyring,
+            lease_seconds=config.lease_seconds,
+            limits=limits,
+            entropy=os.urandom,
+            tell=logs.tell,
+            wake_dialback=wake.set,
+        )
+        await directory.sessions.restore()
+        server = DirectoryServer(
+            directory, limits, keyring, insecure=config.insecure, observe=note_at_debug
+        )
+        listen = Address(config.listen.host, await server.start(config.listen))
+        probe = insecure_probe() if config.insecure else tls_probe()
+        dialback = Dialback(directory.reachability, probe, wake)
+        try:
+            async with _working(store, directory, dialback):
+                yield RunningDirectory(listen, keyring.directory_id, server, directory)
+                await server.stop(GRACE_SECONDS)
+        finally:
+            await server.stop(0)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _working(store: Store, directory: Directory, dialback: Dialback) -> AsyncIterator[None]:
+    """What goes on beside the calls, within the block."""
+    async with asyncio.TaskGroup() as tasks:
+        work = [
+            tasks.create_task(dialback.run()),
+            tasks.create_task(_repeat(SWEEP_SECONDS, directory.sessions.sweep)),
+            tasks.create_task(_repeat(PURGE_SECONDS, lambda: _purge(store))),
+        ]
+        yield
+        for task in work:
+            task.cancel()
+
+
+async def _repeat(pause_seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    """Takes the step again and again, whatever comes of it. One line an outage, not a thousand."""
+    is_away = False
+    while True:
+        try:
+            await step()
+        except StoreUnavailable:
+            if not is_away:
+                log.warning("the database does not take changes now; trying again")
+            is_away = True
+        except Exception:
+            log.exception("unhandled error in the background")
+        else:
+            if is_away:
+                log.warning("the database takes changes again")
+            is_away = False
+        await asyncio.sleep(pause_seconds)
+
+
+async def _purge(store: Store) -> None:
+    ended_before = time.time() - KEPT_AFTER_END_SECONDS
+    while True:
+        if not await store.purge(ended_before, PURGE_SLICE_ROWS):
+            return
+        await asyncio.sleep(PURGE_PAUSE_SECONDS)

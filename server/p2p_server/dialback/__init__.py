@@ -1,0 +1,1 @@
+"""Dials peers back, to see that they are where they say."""
