@@ -37,6 +37,18 @@ _NO_ANSWER = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
+_CONNECTION_TEXTS = (
+    ("connection refused", "refuses the connection"),
+    ("certificate_verify_failed", "shows another certificate than expected"),
+    ("dns resolution failed", "has a host name that is not known"),
+    ("domain name not found", "has a host name that is not known"),
+    ("no route to host", "cannot be reached: no route to its host"),
+    ("network is unreachable", "cannot be reached: no network"),
+    ("socket closed", "closes the connection"),
+    ("goaway", "closes the connection"),
+    ("connection reset", "closes the connection"),
+    ("cancelling all calls", "closes the connection"),
+)
 _STALE = frozenset(
     {
         "GRANT_MISSING",
@@ -88,8 +100,7 @@ def directory_error(error: grpc.aio.AioRpcError, address: str) -> DirectoryError
     """
     refusal = read_refusal(error)
     if not refusal.reason and refusal.code in _NO_ANSWER:
-        why = "no answer in time" if _is_timeout(refusal) else refusal.message or "no connection"
-        return DirectoryUnreachable(f"the directory {address} does not answer: {why}")
+        return DirectoryUnreachable(f"the directory {address} {_no_answer(refusal)}")
     if refusal.reason == "SHUTTING_DOWN":
         return DirectoryUnreachable(f"the directory {address} is stopping: try again soon")
     return DirectoryRefused(
@@ -115,8 +126,18 @@ def source_error(error: grpc.aio.AioRpcError) -> SourceError:
     if _is_timeout(refusal):
         return SourceUnavailable("it did not answer in time", reason="STALLED")
     if refusal.code is grpc.StatusCode.UNAVAILABLE:
-        return SourceUnavailable(refusal.message or "no connection", reason="UNREACHABLE")
+        return SourceUnavailable(f"it {_no_answer(refusal)}", reason="UNREACHABLE")
     return SourceUnavailable(refusal.message or refusal.code.name, reason=refusal.code.name)
+
+
+def _no_answer(refusal: Refusal) -> str:
+    """gRPC's own texts on connections are for its makers."""
+    if _is_timeout(refusal):
+        return "does not answer in time"
+    for theirs, ours in _CONNECTION_TEXTS:
+        if theirs in refusal.message.lower():
+            return ours
+    return f"does not answer: {refusal.message or 'no connection'}"
 
 
 def _is_timeout(refusal: Refusal) -> bool:

@@ -33,7 +33,7 @@ from p2p_client.models import (
 )
 from p2p_client.net.checks import is_user
 from p2p_client.net.directory import from_wire, to_wire
-from p2p_client.net.directory.link import Link, open_link, useless_answer
+from p2p_client.net.directory.link import Link, open_link, useless_answer, with_hint
 from p2p_client.net.identity import Identity, parse_fingerprint
 from p2p_client.net.trust import KnownDirectories
 
@@ -214,9 +214,11 @@ class DirectoryClient:
 
     async def _info(self, link: Link) -> DirectoryInfo:
         """Asks, checks that it is who TLS showed, and only then records its key."""
-        answer = await link.call(
-            link.stub.GetDirectoryInfo, pb.GetDirectoryInfoRequest(), CALL_SECONDS
-        )
+        request = pb.GetDirectoryInfoRequest()
+        try:
+            answer = await link.call(link.stub.GetDirectoryInfo, request, CALL_SECONDS)
+        except DirectoryUnreachable as error:
+            raise await with_hint(link, error) from None
         with useless_answer(link.address):
             info = from_wire.info(answer)
         link.check(info, self._pinned)

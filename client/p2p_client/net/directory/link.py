@@ -3,19 +3,30 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from p2p.v1.directory_pb2_grpc import DirectoryServiceAsyncStub, DirectoryServiceStub
+from p2p.v1.directory_pb2_grpc import DirectoryServiceStub
 from p2p_client.config import Address
-from p2p_client.errors import DirectoryRefused, DirectoryUntrusted
+from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, DirectoryUntrusted
 from p2p_client.models import DirectoryInfo
 from p2p_client.net.channels import directory_channel
 from p2p_client.net.directory.from_wire import WireInvalid
+from p2p_client.net.identity import DIRECTORY_NAME
 from p2p_client.net.status import directory_error
-from p2p_client.net.trust import KnownDirectories, TrustDecision
+from p2p_client.net.trust import (
+    KnownDirectories,
+    ProbeFailed,
+    TrustDecision,
+    fetch_certificate,
+)
+
+if TYPE_CHECKING:  # it exists only in the type stubs
+    from p2p.v1.directory_pb2_grpc import DirectoryServiceAsyncStub
+
+HINT_SECONDS = 1.0
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
@@ -27,7 +38,7 @@ class Link:
 
     address: Address
     channel: grpc.aio.Channel
-    stub: DirectoryServiceAsyncStub
+    stub: "DirectoryServiceAsyncStub"
     decision: TrustDecision | None
     borrowers: int = 0
     lost: bool = False
@@ -89,6 +100,17 @@ async def open_link(
         decision = await known.trusted_certificate(address, pinned, siblings, seconds)
     channel = directory_channel(address, decision.certificate_der if decision else None)
     return Link(address, channel, DirectoryServiceStub(channel), decision)
+
+
+async def with_hint(link: Link, error: DirectoryUnreachable) -> DirectoryUnreachable:
+    """The error; or, where we came without TLS and that is the trouble, one that says so."""
+    if link.decision is not None:
+        return error
+    try:
+        await fetch_certificate(link.address.host, link.address.port, DIRECTORY_NAME, HINT_SECONDS)
+    except ProbeFailed:
+        return error
+    return DirectoryUnreachable(f"the directory {link.address} speaks TLS: leave out --insecure")
 
 
 @contextmanager
