@@ -144,7 +144,7 @@ class Network:
     """All processes of one test. Close it, or use it as a context: nothing outlives it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._programs: list[Program] = []
         self.first_directory: Directory | None = None
         self._home = folder / "home"
@@ -169,10 +169,14 @@ class Network:
         environment: Mapping[str, str] | None = None,
     ) -> Program:
         program = Program(
-            command, cwd=cwd or self._folder, environment=environment or self.environment
+            command, cwd=cwd or self.folder, environment=environment or self.environment
         )
         self._programs.append(program)
         return program
+
+    def start_server(self, *arguments: str | Path) -> Program:
+        """Starts `p2p-server` with these arguments, and waits for nothing."""
+        return self.start((SERVER, *arguments))
 
     def directory(
         self,
@@ -186,7 +190,7 @@ class Network:
     ) -> Directory:
         """Starts a directory and waits until it is ready. The first one is every user's default."""
         lease = () if lease_seconds is None else ("--lease", f"{lease_seconds:g}")
-        state = ("--state-dir", str(self._folder / name))
+        state = ("--state-dir", str(self.folder / name))
         security = ("--insecure",) if insecure else ()
         all_arguments = (*state, *lease, *security, *arguments)
         directory = self._start_directory(
@@ -229,7 +233,7 @@ class Network:
             folder: its name, where one user has several machines.
             prefix: put before each command, such as `ip netns exec` and a namespace.
         """
-        return User(self, name, self._folder / "users" / (folder or name), prefix)
+        return User(self, name, self.folder / "users" / (folder or name), prefix)
 
     def close(self) -> None:
         for program in reversed(self._programs):
