@@ -2,10 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2p_client.cli.failures import Stopped
+
+if TYPE_CHECKING:
+    from p2p_client.peer import Peer
 
 T = TypeVar("T")
 
@@ -29,6 +32,16 @@ def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
     except Stopped as stopped:
         if stopped.signal_number == signal.SIGINT:
             raise
+
+
+def tell_first_contact(peer: "Peer", tell: Callable[[str], None]) -> None:
+    """Says whom we trust from now on, where that was decided just now."""
+    if peer.first_contact:
+        tell(
+            f"first contact with the directory {peer.directory_address}; from now on only this key "
+            f"is trusted, so compare it with what p2p-server showed when it started: "
+            f"{peer.directory_fingerprint}"
+        )
 
 
 async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:

@@ -75,10 +75,13 @@ async def _get(
     directory: Path | None,
     overwrite: bool,
 ) -> "Finished":
+    from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
 
     with view:
         async with Peer(settings, on_notice=view.say) as peer:
+            await peer.join()
+            tell_first_contact(peer, view.say)
             return await peer.download(
                 target,
                 owner=owner,

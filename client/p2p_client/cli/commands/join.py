@@ -25,6 +25,7 @@ def join(
 
 
 async def _join(settings: "Settings", output: Output) -> None:
+    from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
 
     async with Peer(settings, on_notice=output.notice) as peer:
@@ -44,8 +45,4 @@ async def _join(settings: "Settings", output: Output) -> None:
         output.result(f"joined {peer.directory_address} as {peer.user}")
         output.result(f"  directory  {found or 'without TLS: anybody could answer in its place'}")
         output.result(f"  you        {peer.fingerprint}")
-        if peer.first_contact:
-            output.say(
-                "This is the first contact with this directory. From now on only this key is "
-                "trusted: compare it with the fingerprint that p2p-server showed when it started."
-            )
+        tell_first_contact(peer, output.notice)

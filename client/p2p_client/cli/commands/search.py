@@ -88,11 +88,14 @@ def _prefix(text: str) -> str:
 
 
 async def _search(query: "Query", limit: int, settings: "Settings", output: Output) -> None:
+    from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
 
     # One more than shown, to know whether there are more.
     wanted = limit + 1 if limit else 1 << 62
     async with Peer(settings, on_notice=output.notice) as peer:
+        await peer.join()
+        tell_first_contact(peer, output.notice)
         found = await peer.search(query, limit=wanted)
     shown = found[:limit] if limit else found
     for item in shown:
@@ -156,9 +159,12 @@ def peers(context: typer.Context) -> None:
 
 
 async def _peers(settings: "Settings", output: Output) -> None:
+    from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
 
     async with Peer(settings, on_notice=output.notice) as peer:
+        await peer.join()
+        tell_first_contact(peer, output.notice)
         online = await peer.peers()
     for listed in online:
         output.record(peer_record(listed))

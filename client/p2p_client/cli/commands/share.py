@@ -42,6 +42,7 @@ def share(
 
 async def _share(settings: "Settings", paths: Sequence[Path], output: Output) -> None:
     from p2p_client.cli.progress import HashingView
+    from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
 
     view = HashingView(output)
@@ -54,6 +55,7 @@ async def _share(settings: "Settings", paths: Sequence[Path], output: Output) ->
     async with Peer(settings, on_notice=output.notice) as peer:
         with view:
             ready = await peer.share(*paths, on_event=on_event)
+        tell_first_contact(peer, output.notice)
         told.everything_so_far(ready)
         _tell_ready(ready, output)
         await peer.stopped()

@@ -7,6 +7,7 @@ from pathlib import Path
 from p2p_client.cli.menu.background import Background, Download
 from p2p_client.cli.menu.screen import EndOfInput, Screen
 from p2p_client.cli.render import endpoint_or_none, local_time
+from p2p_client.cli.run import tell_first_contact
 from p2p_client.cli.sizes import show_size
 from p2p_client.config import Settings
 from p2p_client.errors import PeerError
@@ -32,10 +33,7 @@ async def run_menu(settings: Settings, screen: Screen, *, verbose: bool) -> None
     async with Peer(settings, on_notice=screen.tell) as peer:
         await peer.join()
         screen.tell(f"You are {peer.user}, registered at {peer.directory_address}.")
-        if peer.first_contact:
-            screen.tell(
-                f"First contact with this directory: its key is {peer.directory_fingerprint}"
-            )
+        tell_first_contact(peer, screen.tell)
         async with asyncio.TaskGroup() as tasks:
             background = Background(tasks, screen.tell, verbose=verbose)
             watch = tasks.create_task(peer.stopped())
