@@ -1,0 +1,26 @@
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.raw_directory import RawDirectory, directory_running
+
+from p2p_server.app import RunningDirectory
+from p2p_server.directory.models import Limits
+
+LIMITS = Limits(max_resources_per_user=50, max_peers_per_user=3)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A directory that serves with small limits, and a raw client of it."""
+
+    running: RunningDirectory
+    raw: RawDirectory
+    database: Path
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with directory_running(tmp_path, limits=LIMITS) as (running, raw):
+        yield Served(running, raw, tmp_path / "directory.db")
