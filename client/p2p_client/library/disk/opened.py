@@ -1,15 +1,14 @@
 """A content that is open for an upload, for the event loop: the disk is only touched in threads."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from p2p_client.library.disk.files import HashedFile
 from p2p_client.library.errors import ContentChanged
 from p2p_client.models import Digest
-
-T = TypeVar("T")
 
 
 class OpenContent:
@@ -35,19 +34,31 @@ class OpenContent:
             ContentChanged: the file was not what was hashed by the time the bytes were read.
             ContentUnreadable: the disk did not give them.
         """
-        return await self._in_thread(lambda: self._file.read(offset, length))
+        return await self.finish_read(self.start_read(offset, length))
+
+    def start_read(self, offset: int, length: int) -> asyncio.Future[bytes]:
+        """Starts what `finish_read` waits for; or cancel it."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(None, self._file.read, offset, length)
+
+    async def finish_read(self, reading: asyncio.Future[bytes]) -> bytes:
+        """The bytes of a started read. Raises as `read` does."""
+        with self._telling():
+            return await reading
 
     async def check(self) -> None:
         """That the file is unchanged and in its place. Raises as `read` does."""
-        await self._in_thread(self._file.check)
+        with self._telling():
+            await asyncio.to_thread(self._file.check)
 
     def close(self) -> None:
         """Safe to call twice, and while a read is under way."""
         self._file.close()
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            return await asyncio.to_thread(work)
+            yield
         except ContentChanged:
             self._on_changed()
             raise

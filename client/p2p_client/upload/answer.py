@@ -1,0 +1,77 @@
+"""What all calls of a source have in common: refusals to statuses, nothing from inside told."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from p2p.v1.peer_pb2 import FetchFileResponse
+from p2p_client.library.errors import ContentError
+from p2p_client.upload.refusals import Internal, SourceRefusal
+from p2p_client.upload.status import refusal_of, to_status
+
+Context = grpc.aio.ServicerContext[Any, Any]
+S = TypeVar("S")
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+Method = Callable[[S, Request, Context], Coroutine[Any, Any, Answer]]
+
+_REFUSING_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class _ReaderGone(Exception):
+    """The connection or the call is no more. gRPC raises an exception of its inner parts."""
+
+
+def answering(method: Method[S, Request, Answer]) -> Method[S, Request, Answer]:
+    """Makes every way for a method to fail a status with a reason."""
+
+    @functools.wraps(method)
+    async def answer(servicer: S, request: Request, context: Context) -> Answer:
+        try:
+            return await method(servicer, request, context)
+        except SourceRefusal as error:
+            refusal = error
+        except ContentError as error:
+            refusal = refusal_of(error)
+        except _ReaderGone:
+            raise asyncio.CancelledError("the reader is gone") from None
+        except Exception:
+            log.exception("unhandled error in %s", method.__name__)
+            refusal = Internal()
+        log.debug("%s refused: %s", method.__name__, refusal.reason)
+        await _refuse(context, refusal)
+        raise asyncio.CancelledError("the reader is gone")
+
+    return answer
+
+
+def write_to(context: Context) -> Callable[[bytes], Awaitable[None]]:
+    """Sends chunks; returns from each when flow control has taken it."""
+
+    async def write(data: bytes) -> None:
+        try:
+            await context.write(FetchFileResponse(data=data))
+        except Exception as error:
+            raise _ReaderGone from error
+
+    return write
+
+
+async def _refuse(context: Context, refusal: SourceRefusal) -> None:
+    """Raises AbortError when the status is on its way; returns when nobody will get it.
+
+    Behind chunks that nobody takes even a status waits: that is not waited for.
+    """
+    try:
+        async with asyncio.timeout(_REFUSING_SECONDS):
+            await context.abort_with_status(to_status(refusal))
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        log.debug("the refusal %s could not be delivered", refusal.reason)

@@ -1,0 +1,118 @@
+"""The server that a sharing peer is: where it listens, whom it believes, how it stops."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+
+import grpc
+import grpc.aio
+
+from p2p.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
+from p2p_client.config import Address
+from p2p_client.errors import LocalRefusal
+from p2p_client.library.library import Library
+from p2p_client.models import PeerId
+from p2p_client.net.identity import Identity
+from p2p_client.upload.grants import Trust
+from p2p_client.upload.servicer import PeerServicer
+from p2p_client.upload.slots import Slots
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
+    ("grpc.max_receive_message_length", 64 << 10),
+    ("grpc.max_send_message_length", (4 << 20) + (64 << 10)),
+    ("grpc.max_concurrent_streams", 128),  # per connection
+    ("grpc.max_allowed_incoming_connections", 512),
+    ("grpc.http2.max_frame_size", (16 << 20) - 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.enable_channelz", 0),
+)
+# Streams have slots of their own; this bounds the rest, manifests of 2 MiB included.
+MOST_CALLS_BESIDE_STREAMS = 192
+
+
+class UploadServer:
+    """
+    Args:
+        max_uploads: streams served at once.
+        idle_timeout_seconds: a reader that takes nothing for so long loses its stream.
+        clock: the directory's time, by which grants are judged.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        identity: Identity,
+        peer_id: PeerId,
+        *,
+        insecure: bool,
+        max_uploads: int,
+        idle_timeout_seconds: float,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._identity = identity
+        self._insecure = insecure
+        self._is_idle = asyncio.Event()
+        self._slots = Slots(max_uploads, on_idle=self._is_idle.set)
+        self._most_calls = max_uploads + MOST_CALLS_BESIDE_STREAMS
+        self._servicer = PeerServicer(
+            library,
+            identity,
+            peer_id,
+            slots=self._slots,
+            idle_timeout_seconds=idle_timeout_seconds,
+            clock=clock,
+        )
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def active_uploads(self) -> int:
+        return self._slots.taken_count
+
+    def trust(self, directory_id: str, grant_key_der: bytes) -> None:
+        """From now on grants of this directory, and of no other, let downloaders in.
+
+        Raises ValueError when the key is no P-256 key.
+        """
+        self._servicer.trust = Trust.of(directory_id, grant_key_der)
+
+    async def start(self, listen: Address) -> int:
+        """Accepts connections; answers the port. Raises LocalRefusal when it cannot listen."""
+        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=self._most_calls)
+        add_PeerServiceServicer_to_server(self._servicer, server)
+        try:
+            port = self._bind(server, str(listen))
+        except RuntimeError as error:
+            raise LocalRefusal(
+                f"cannot listen at {listen}: the port is taken, or the address is not this "
+                "machine's; choose another with --listen, port 0 for any free one"
+            ) from error
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuses new calls at once, gives the running streams the grace, then cuts them."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # The server's own grace would let new calls on open connections wait without an answer.
+        self._servicer.is_closing = True
+        try:
+            if self.active_uploads:
+                self._is_idle.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(grace_seconds):
+                        await self._is_idle.wait()
+        finally:
+            await server.stop(None)
+
+    def _bind(self, server: grpc.aio.Server, address: str) -> int:
+        if self._insecure:
+            return server.add_insecure_port(address)
+        pair = (self._identity.key_pem, self._identity.certificate_pem)
+        return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))

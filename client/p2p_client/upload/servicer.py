@@ -1,0 +1,116 @@
+"""PeerService: decode, ask the library, encode. What all calls have in common is in `answer.py`."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from p2p.v1 import peer_pb2, types_pb2
+from p2p.v1.peer_pb2_grpc import PeerServiceServicer
+from p2p_client.content.digest import is_digest
+from p2p_client.library.library import Library
+from p2p_client.models import Digest, PeerId
+from p2p_client.net.identity import Identity
+from p2p_client.upload.answer import Context, answering, write_to
+from p2p_client.upload.grants import Grant, Trust, read_grant
+from p2p_client.upload.refusals import (
+    FieldInvalid,
+    GrantInvalid,
+    GrantMissing,
+    ShuttingDown,
+)
+from p2p_client.upload.slots import Slots
+from p2p_client.upload.stream import chunk_bytes_of, end_of_range, send_range
+
+SHORTEST_NONCE_BYTES = 16
+LONGEST_NONCE_BYTES = 64
+_PROOF_DOMAIN = b"p2p.v1.ProveIdentity\0"
+_BEARER = "bearer "
+
+
+class PeerServicer(PeerServiceServicer):
+    """
+    Args:
+        clock: the directory's time, by which grants are judged.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        identity: Identity,
+        peer_id: PeerId,
+        *,
+        slots: Slots,
+        idle_timeout_seconds: float,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.trust: Trust | None = None
+        self.is_closing = False
+        self._library = library
+        self._identity = identity
+        self._peer_id = peer_id
+        self._slots = slots
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._clock = clock
+
+    @answering
+    async def GetManifest(
+        self, request: peer_pb2.GetManifestRequest, context: Context
+    ) -> peer_pb2.GetManifestResponse:
+        _, digest = self._admit(context, request.digest)
+        manifest = await self._library.manifest(digest)
+        return peer_pb2.GetManifestResponse(
+            manifest=types_pb2.Manifest(
+                size_bytes=manifest.size_bytes,
+                piece_size_bytes=manifest.piece_size_bytes,
+                piece_digests=manifest.piece_digests,
+            )
+        )
+
+    # The stubs know streams as iterators only; an iterator is not closed when its reader goes.
+    @answering
+    async def FetchFile(  # type: ignore[override]
+        self, request: peer_pb2.FetchFileRequest, context: Context
+    ) -> None:
+        grant, digest = self._admit(context, request.digest)
+        with self._slots.taken(grant.user), await self._library.open(digest) as content:
+            await send_range(
+                content,
+                request.read_offset,
+                end_of_range(request.read_offset, request.read_limit, content.size_bytes),
+                chunk_bytes_of(request.max_chunk_bytes),
+                self._idle_timeout_seconds,
+                write_to(context),
+            )
+
+    @answering
+    async def ProveIdentity(
+        self, request: peer_pb2.ProveIdentityRequest, context: Context
+    ) -> peer_pb2.ProveIdentityResponse:
+        if not SHORTEST_NONCE_BYTES <= len(request.nonce) <= LONGEST_NONCE_BYTES:
+            raise FieldInvalid("nonce", f"{SHORTEST_NONCE_BYTES} to {LONGEST_NONCE_BYTES} bytes")
+        signed = _PROOF_DOMAIN + _prefixed(request.nonce) + _prefixed(self._peer_id.encode())
+        return peer_pb2.ProveIdentityResponse(signature=self._identity.sign(signed))
+
+    def _admit(self, context: Context, digest: str) -> tuple[Grant, Digest]:
+        if self.is_closing:
+            raise ShuttingDown()
+        token = _bearer_of(context)
+        if self.trust is None:
+            raise GrantInvalid()  # no directory has admitted us yet: nobody can have signed one
+        grant = read_grant(token, self.trust, self._peer_id, self._clock())
+        if not is_digest(digest):
+            raise FieldInvalid("digest", "64 lower-case hexadecimal characters")
+        grant.check(Digest(digest))
+        return grant, Digest(digest)
+
+
+def _bearer_of(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str):
+            if value[: len(_BEARER)].lower() == _BEARER:
+                return value[len(_BEARER) :]
+            raise GrantInvalid()
+    raise GrantMissing()
+
+
+def _prefixed(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
