@@ -1,21 +1,33 @@
 """Who is online, and who has a content, in SQL. Visible peers only."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import apsw
 
 from p2p_server.directory.models import Digest, HoldingRow, PeerId, PeerRow
 from p2p_server.store.sqlite.accounts import read_statuses
-from p2p_server.store.sqlite.sql import all_rows, first_row
+from p2p_server.store.sqlite.sql import Row, all_rows, first_row
 
 _MOST_SIZE = (1 << 63) - 1  # what the wire can carry
 _DUPLICATES_LOOKED_AT = 32
+_FEW = 64  # files with one content, of all peers: nearly always
 
 _PEER = (
     "peer_id, user, certificate_der, observed_host, online_since, endpoint_statuses, "
     "resource_count, size_total"
 )
+
+_FEW_HOLDINGS = f"""
+SELECT p.peer_id, r.manifest_digest, r.size_bytes, 0 AS partial
+FROM resources AS r INDEXED BY resources_by_digest CROSS JOIN peers AS p ON p.catalog = r.catalog
+WHERE r.digest = ?1 AND p.visible AND p.peer_id > ?2
+UNION ALL
+SELECT p.peer_id, r.manifest_digest, r.size_bytes, 1
+FROM partials AS r INDEXED BY partials_by_digest CROSS JOIN peers AS p ON p.catalog = r.catalog
+WHERE r.digest = ?1 AND p.visible AND p.peer_id > ?2
+LIMIT {_FEW + 1}
+"""
 
 # One step in the index per catalog that has the digest, however many of its files have it.
 _HOLDERS = """
@@ -34,6 +46,15 @@ WITH RECURSIVE
     )
 SELECT p.peer_id, p.catalog FROM holder CROSS JOIN peers AS p ON p.catalog = holder.catalog
 WHERE p.visible AND p.peer_id > ?2 ORDER BY p.peer_id LIMIT ?3
+"""
+
+_HOLDINGS_OF = f"""
+SELECT ?3, manifest_digest, size_bytes, 0 FROM (
+    SELECT DISTINCT manifest_digest, size_bytes FROM (
+        SELECT manifest_digest, size_bytes FROM resources INDEXED BY resources_by_digest
+        WHERE digest = ?1 AND catalog = ?2 LIMIT {_DUPLICATES_LOOKED_AT}))
+UNION ALL
+SELECT ?3, manifest_digest, size_bytes, 1 FROM partials WHERE digest = ?1 AND catalog = ?2
 """
 
 
@@ -71,51 +92,39 @@ def locate(
     after: tuple[int, PeerId] | None,
     limit: int,
 ) -> tuple[Sequence[HoldingRow], Mapping[PeerId, PeerRow]]:
-    holdings = list(islice(_holdings(connection, digests, after, limit), limit))
+    """A page may end between two holdings of one peer under different manifests: then the second is
+    not told. Only a peer that lies about one of them has two.
+    """
+    first, past = after or (0, PeerId(""))
+    holdings: list[HoldingRow] = []
+    for digest in digests[first:]:
+        holdings += islice(_holdings(connection, digest, past, limit), limit - len(holdings))
+        if len(holdings) >= limit:
+            break
+        past = PeerId("")
     return holdings, peers_by_id(connection, {holding.peer_id for holding in holdings})
 
 
 def _holdings(
-    connection: apsw.Connection,
-    digests: Sequence[Digest],
-    after: tuple[int, PeerId] | None,
-    limit: int,
+    connection: apsw.Connection, digest: Digest, past: PeerId, limit: int
 ) -> Iterator[HoldingRow]:
-    first, past = after or (0, PeerId(""))
-    for digest in digests[first:]:
-        holders = all_rows(connection, _HOLDERS, (bytes.fromhex(digest), past, limit))
-        for peer_id, catalog in holders:
-            yield from _holdings_of(connection, digest, peer_id, catalog)
-        past = PeerId("")
+    """Who has one content, by peer_id, whole before partial, each manifest of a peer once."""
+    key = bytes.fromhex(digest)
+    rows = all_rows(connection, _FEW_HOLDINGS, (key, past))
+    if len(rows) <= _FEW:
+        yield from _distinct(digest, sorted(rows, key=lambda row: (row[0], row[3], row[1])))
+        return
+    for peer_id, catalog in all_rows(connection, _HOLDERS, (key, past, limit)):
+        yield from _distinct(digest, all_rows(connection, _HOLDINGS_OF, (key, catalog, peer_id)))
 
 
-def _holdings_of(
-    connection: apsw.Connection, digest: Digest, peer_id: PeerId, catalog: int
-) -> Iterator[HoldingRow]:
-    """How one peer has one content: under one manifest, unless it lies.
-
-    So not every file it has the content in is looked at, and a page may end between the two.
-    """
-    key = (bytes.fromhex(digest), catalog)
-    whole = all_rows(
-        connection,
-        "SELECT DISTINCT manifest_digest, size_bytes FROM ("
-        "SELECT manifest_digest, size_bytes FROM resources INDEXED BY resources_by_digest "
-        f"WHERE digest = ? AND catalog = ? LIMIT {_DUPLICATES_LOOKED_AT})",
-        key,
-    )
-    partial = all_rows(
-        connection,
-        "SELECT manifest_digest, size_bytes FROM partials WHERE digest = ? AND catalog = ?",
-        key,
-    )
-    named: set[bytes] = set()
-    for is_partial, rows in ((False, whole), (True, partial)):
-        for manifest_digest, size_bytes in rows:
-            if manifest_digest not in named:
-                named.add(manifest_digest)
-                manifest = Digest(manifest_digest.hex())
-                yield HoldingRow(digest, peer_id, manifest, size_bytes, is_partial)
+def _distinct(digest: Digest, rows: Iterable[Row]) -> Iterator[HoldingRow]:
+    named: set[tuple[PeerId, bytes]] = set()
+    for peer_id, manifest_digest, size_bytes, partial in rows:
+        if (peer_id, manifest_digest) not in named:
+            named.add((peer_id, manifest_digest))
+            manifest = Digest(manifest_digest.hex())
+            yield HoldingRow(digest, peer_id, manifest, size_bytes, bool(partial))
 
 
 def _peer_row(  # the columns of _PEER

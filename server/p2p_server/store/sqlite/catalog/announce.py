@@ -20,7 +20,7 @@ from p2p_server.directory.models import (
 )
 from p2p_server.directory.query import fold
 from p2p_server.directory.revisions import Decision, Staged, decide_delta, decide_snapshot
-from p2p_server.store.sqlite.sql import all_rows, first_row
+from p2p_server.store.sqlite.sql import Row, all_rows, first_row
 
 _MOST_MICROSECONDS = 1 << 62
 
@@ -211,16 +211,15 @@ def _apply(connection: apsw.Connection, catalog: _Catalog, batch: Batch) -> _Cat
 
 def _withdraw(connection: apsw.Connection, catalog: int, paths: Iterable[str]) -> tuple[int, int]:
     """How many resources went, and their size."""
-    count, total = 0, 0
+    gone = list[Row]()
     for path in paths:
-        gone = first_row(
+        gone += all_rows(
             connection,
-            "DELETE FROM resources WHERE catalog = ? AND path = ? RETURNING size_bytes",
+            "DELETE FROM resources WHERE catalog = ? AND path = ? RETURNING row, size_bytes",
             (catalog, path),
         )
-        if gone is not None:
-            count, total = count + 1, total + gone[0]
-    return count, total
+    connection.executemany("DELETE FROM paths WHERE rowid = ?", [(row,) for row, _ in gone])
+    return len(gone), sum(size for _, size in gone)
 
 
 def _put(
@@ -231,7 +230,7 @@ def _put(
     In the order of their paths: neighbours in the batch are then neighbours in the indices. A
     resource that changed keeps its row, and so its place in the trigram index.
     """
-    count, size = 0, 0
+    size, added = 0, list[tuple[int, str]]()
     latest = {resource.path: resource for resource in resources}
     for folded_path, path in sorted((fold(path), path) for path in latest):
         resource = latest[path]
@@ -248,12 +247,13 @@ def _put(
             resource.media_type,
         )
         if changed is None:
-            count, size = count + 1, size + resource.size_bytes
+            size += resource.size_bytes
             connection.execute(
                 "INSERT INTO resources (size_bytes, digest, manifest_digest, modified_us, "
                 "media_type, catalog, path, folded_path, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, catalog, resource.path, folded_path, resource.name),
             )
+            added.append((connection.last_insert_rowid(), folded_path))
         else:
             size += resource.size_bytes - changed[1]
             connection.execute(
@@ -261,7 +261,8 @@ def _put(
                 "modified_us = ?, media_type = ? WHERE row = ?",
                 (*values, changed[0]),
             )
-    return count, size
+    connection.executemany("INSERT INTO paths (rowid, folded_path) VALUES (?, ?)", added)
+    return len(added), size
 
 
 def _microseconds(modified_at: float) -> int:

@@ -3,10 +3,7 @@
 import apsw
 
 from p2p_server.store.sqlite.accounts import forget_peers
-from p2p_server.store.sqlite.sql import first_row
-
-# Tables filed by catalog, and the column that names a row within it.
-_FILED = (("resources", "row"), ("partials", "digest"))
+from p2p_server.store.sqlite.sql import all_rows, first_row
 
 
 def purge(connection: apsw.Connection, ended_before: float, most_rows: int) -> int:
@@ -41,14 +38,19 @@ def _forget_ended(connection: apsw.Connection, ended_before: float, most_rows: i
 
 def _empty(connection: apsw.Connection, catalog: int, most_rows: int) -> int:
     """Deletes from a discarded catalog; in the end the catalog itself, which counts as a row."""
-    deleted = 0
-    for table, column in _FILED:
-        connection.execute(
-            f"DELETE FROM {table} WHERE catalog = ?1 AND {column} IN ("
-            f"SELECT {column} FROM {table} WHERE catalog = ?1 LIMIT ?2)",
-            (catalog, most_rows - deleted),
-        )
-        deleted += connection.changes()
+    gone = all_rows(
+        connection,
+        "DELETE FROM resources WHERE row IN ("
+        "SELECT row FROM resources WHERE catalog = ? LIMIT ?) RETURNING row",
+        (catalog, most_rows),
+    )
+    connection.executemany("DELETE FROM paths WHERE rowid = ?", gone)
+    connection.execute(
+        "DELETE FROM partials WHERE catalog = ?1 AND digest IN ("
+        "SELECT digest FROM partials WHERE catalog = ?1 LIMIT ?2)",
+        (catalog, most_rows - len(gone)),
+    )
+    deleted = len(gone) + connection.changes()
     if deleted < most_rows:
         connection.execute("DELETE FROM catalogs WHERE number = ?", (catalog,))
         deleted += 1
