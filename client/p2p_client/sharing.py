@@ -9,8 +9,7 @@ from datetime import datetime
 from p2p_client.config import Settings
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.library import Library, LibraryEvent, Skipped
-from p2p_client.membership.machine import Granted
-from p2p_client.models import Endpoint, EndpointStatus, PeerId, RejectedItem, Verdict
+from p2p_client.models import Endpoint, EndpointStatus, Granted, PeerId, RejectedItem, Verdict
 from p2p_client.net.identity import Identity
 from p2p_client.state import StateFolder
 from p2p_client.upload.serve import UploadServer
