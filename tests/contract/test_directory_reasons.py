@@ -10,7 +10,7 @@ import apsw
 import pytest
 from tests.contract.conftest import LIMITS, Served
 from tests.support.certificates import key_pair, peer_key_pair
-from tests.support.raw_directory import Refusal, new_peer_id, refusal, resource
+from tests.support.raw_directory import Refusal, refusal, resource
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
