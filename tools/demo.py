@@ -114,8 +114,7 @@ def ready(process: "subprocess.Popen[str]") -> dict[str, object]:
 
 
 def make_files(alice: Person, bob: Person) -> None:
-    (alice.home / "docs").mkdir()
-    (alice.home / "docs" / "test.txt").write_text("this is Alice's test\n")
+    (alice.home / "test.txt").write_text("this is Alice's test\n")
     (bob.home / "test.txt").write_text("this is Bob's test, and it is another file\n")
     with (bob.home / "film.mkv").open("wb") as film:
         block = os.urandom(1 << 20)
@@ -155,7 +154,7 @@ def demo(scratch: Path) -> None:
 
         say("Alice and Bob join and share; both have a test.txt, and they differ")
         sharing = {}
-        for person, shared in ((alice, "docs"), (bob, "test.txt film.mkv")):
+        for person, shared in ((alice, "test.txt"), (bob, "test.txt film.mkv")):
             person.run(f"p2p-client join {address} --user {person.name}")
             process = person.start(f"p2p-client share {shared} --json")
             sharing[person.name] = stack.enter_context(running(process))

@@ -306,8 +306,8 @@ class Peer:
 
     async def choices(self, name: str) -> list[Content]:
         """Every different content with this path or basename, for a person to choose from."""
-        found = await self._matches(Query(path=name)) or await self._matches(Query(name=name))
-        return contents_of(found)
+        query = Query(path=name) if "/" in name else Query(name=name)
+        return contents_of(await self._matches(query))
 
     async def _matches(self, query: Query) -> list[ListedResource]:
         return await self.search(query, limit=MOST_MATCHES_TO_CHOOSE_FROM)
