@@ -165,7 +165,8 @@ def _check_header(path: Path) -> bool:
     Reads the bytes alone: to let SQLite open a file is to let it make files beside it.
     """
     try:
-        header = path.open("rb").read(_HEADER_BYTES)
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
     except FileNotFoundError:
         return True
     if not header:
