@@ -53,6 +53,13 @@ class _Job(Generic[T]):
             self.done.set_exception(StoreUnavailable())
 
 
+def _promise() -> Future[None]:
+    """A future that a thread will keep, whether or not somebody stops waiting for it."""
+    promise: Future[None] = Future()
+    promise.set_running_or_notify_cancel()
+    return promise
+
+
 class Lane:
     """`thread_count` threads, each with a connection of its own, over one queue.
 
@@ -74,8 +81,8 @@ class Lane:
 
     async def start(self) -> None:
         """Opens the connections, each in its thread. Raises what `connect` raises."""
-        opened: list[Future[None]] = [Future() for _ in range(self._thread_count)]
-        self._ended = [Future() for _ in range(self._thread_count)]
+        opened = [_promise() for _ in range(self._thread_count)]
+        self._ended = [_promise() for _ in range(self._thread_count)]
         self._threads = [
             threading.Thread(target=self._live, args=pair, name=f"{self._name}-{i}", daemon=True)
             for i, pair in enumerate(zip(opened, self._ended, strict=True))
