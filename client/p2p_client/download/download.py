@@ -26,6 +26,7 @@ from p2p_client.download.sources import Locate, Sources
 from p2p_client.download.swarm import Swarm
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DiskFull, PeerError, TargetExists, TransferFailed
+from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Digest, ManifestDigest
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Downloader:
         self._locate = locate
         self._channels = channels
         self._settings = settings
+        keep_freed_memory()
 
     async def fetch(
         self,
@@ -174,10 +176,11 @@ class _Run:
                 return None
             if await self._assembly.digest() == self._digest:
                 return self._assembly
-            # Read back from disk, so the disk may be what lied: then it is not the group's fault.
-            if not (self._assembly.was_read_back and await self._assembly.recheck()):
+            if not self._assembly.is_doubtful:
                 self._disbelieve(group)
                 return None
+            # Hashed from what the disk gave back: if that lied, it is not the group's fault.
+            await self._assembly.recheck()
         raise TransferFailed(
             f"{self._part.place.path}: the disk gives back other bytes than were written to it"
         )

@@ -38,12 +38,13 @@ class Assembly:
         self.manifest = manifest
         self.held = held
         self.unsaved_bytes = 0
-        self.was_read_back = False
+        self.is_doubtful = False  # some of the whole was hashed from what the disk gave back
         self._part = part
         self._manifest_digest = manifest.digest()
         self._threads = threads
         self._whole = blake3()
         self._hashed_bytes = 0
+        self._hashing: asyncio.Future[None] | None = None
         self._news = asyncio.Event()
 
     @property
@@ -105,33 +106,51 @@ class Assembly:
         await self._read_back()
         return Digest(self._whole.hexdigest())
 
-    async def recheck(self) -> list[PieceIndex]:
-        """Reads all that is held again, drops what does not verify, and tells which that was."""
-        bad = [index for index, good in await self._check(self._held_indices()) if not good]
+    async def recheck(self) -> None:
+        """Reads all of the complete content again, drops what does not verify, and hashes it anew.
+
+        Where nothing had to be dropped, `digest` is beyond doubt. Cost: reads all of it.
+        """
+        self._whole, self._hashed_bytes = blake3(), 0
+        checked = await self._check(self._held_indices(), self._piece_is_right_here)
+        bad = [index for index, is_right in checked if not is_right]
         for index in bad:
             self.held.discard(index)
-        self._whole, self._hashed_bytes, self.was_read_back = blake3(), 0, False
-        return bad
+        if bad:
+            self._whole = blake3()
+        else:
+            self._hashed_bytes = self.manifest.size_bytes
+            self.is_doubtful = False
 
     async def adopt(self) -> None:
         """Holds whatever of the part file verifies, whoever wrote it. Cost: reads all of it."""
-        missing = (index for index in self.manifest.indices() if not self.held.has(index))
-        for index, good in await self._check(missing):
-            if good:
+        missing = [index for index in self.manifest.indices() if not self.held.has(index)]
+        for index, is_there in await self._check(missing, self._piece_is_there_here):
+            if is_there:
                 self.hold(index)
 
-    async def _check(self, indices: Iterable[PieceIndex]) -> list[tuple[PieceIndex, bool]]:
-        todo, checked = list(indices), list[tuple[PieceIndex, bool]]()
+    async def _check(
+        self, indices: Sequence[PieceIndex], check: Callable[[PieceIndex], bool]
+    ) -> list[tuple[PieceIndex, bool]]:
+        checked: list[tuple[PieceIndex, bool]] = []
         step = max(1, _READ_BACK_BYTES // self.manifest.piece_size_bytes)
-        for at in range(0, len(todo), step):
-            some = todo[at : at + step]
-            checked += zip(some, await self._in_thread(self._verify_here, some), strict=True)
+        for at in range(0, len(indices), step):
+            some = indices[at : at + step]
+            checked += zip(some, await self._in_thread(_each, check, some), strict=True)
         return checked
 
     async def _read_back(self) -> None:
-        while runs := self._run_to_hash():
-            self.was_read_back = True
-            await self._in_thread(self._hash_here, *runs)
+        while True:
+            if self._hashing is not None:
+                # Perhaps begun by a `follow` that was cancelled: two must never hash at once.
+                await settled(self._hashing)
+                self._hashing = None
+            run = self._run_to_hash()
+            if run is None:
+                return
+            self.is_doubtful = True
+            loop = asyncio.get_running_loop()
+            self._hashing = loop.run_in_executor(self._threads, self._hash_here, *run)
 
     def _run_to_hash(self) -> tuple[int, int] | None:
         """Offset and length of held bytes that the hash of the whole waits for."""
@@ -153,17 +172,27 @@ class Assembly:
 
     # -- in threads
 
-    def _verify_here(self, indices: Sequence[PieceIndex]) -> list[bool]:
-        return [self._piece_verifies_here(index) for index in indices]
-
-    def _piece_verifies_here(self, index: PieceIndex) -> bool:
+    def _piece_is_there_here(self, index: PieceIndex) -> bool:
         offset, length = self.manifest.span(index)
         data_at = self._part.next_data(offset)
         if data_at is None or data_at >= offset + length:
-            return False
+            # Never written; still right where the content is all zeros.
+            zeros = bytes(min(length, _READ_BYTES))
+            hasher = blake3()
+            for at in range(0, length, len(zeros)):
+                hasher.update(zeros[: length - at])
+            return hasher.digest() == expected_digest(self.manifest, index)
+        return self._matches_here(index, blake3())
+
+    def _piece_is_right_here(self, index: PieceIndex) -> bool:
+        return self._matches_here(index, self._whole)
+
+    def _matches_here(self, index: PieceIndex, also: blake3) -> bool:
+        """Reads the piece once, into the hash of the whole too."""
         hasher = blake3()
-        for view in self._read_here(offset, length):
+        for view in self._read_here(*self.manifest.span(index)):
             hasher.update(view)
+            also.update(view)
         return hasher.digest() == expected_digest(self.manifest, index)
 
     def _hash_here(self, offset: int, length: int) -> None:
@@ -199,10 +228,18 @@ class Assembly:
         return True
 
 
+def _each(check: Callable[[PieceIndex], bool], indices: Sequence[PieceIndex]) -> list[bool]:
+    return [check(index) for index in indices]
+
+
 async def settled(future: asyncio.Future[_T]) -> _T:
     """The result of what runs in a thread. Cancelling the wait leaves the future alone: it still
     tells when the thread has stopped."""
-    await asyncio.wait({future})
+    try:
+        await asyncio.wait({future})
+    except asyncio.CancelledError:
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
     return future.result()
 
 

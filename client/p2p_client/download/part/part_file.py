@@ -142,6 +142,8 @@ class PartFile:
         """Makes what is held durable, data first and then the journal. `held` is not shared with
         anybody who changes it meanwhile. Raises DiskFull, TransferFailed."""
         with self._keeping:
+            if self.is_closed:
+                return  # published while this waited for its turn
             try:
                 os.fdatasync(self._fd)
                 found = os.fstat(self._fd)
@@ -169,16 +171,17 @@ class PartFile:
 
         Raises what Place.publish raises, and DiskFull or TransferFailed; the part is kept then.
         """
-        try:
-            os.ftruncate(self._fd, size_bytes)
-            os.fchmod(self._fd, file_mode())
-            os.utime(self._fd)
-            os.fsync(self._fd)
-        except OSError as error:
-            raise disk_error(self.place, error) from None
-        self.place.publish(self.name, self._fd)
-        self.forget()
-        self.close()
+        with self._keeping:
+            try:
+                os.ftruncate(self._fd, size_bytes)
+                os.fchmod(self._fd, file_mode())
+                os.utime(self._fd)
+                os.fsync(self._fd)
+            except OSError as error:
+                raise disk_error(self.place, error) from None
+            self.place.publish(self.name, self._fd)
+            self.forget()
+            self.close()
 
     def forget(self) -> None:
         """The journal is not to be believed; the data stays."""
