@@ -195,20 +195,26 @@ async def _becomes_ready(channel: grpc.aio.Channel) -> bool:
 
 async def _why_unavailable(source: Source, certificate_der: bytes | None) -> SourceUnavailable:
     """gRPC tells no reason for a failed connection, so we look for it once all have failed."""
-    reason, findings = "UNREACHABLE", []
-    expected = None if certificate_der is None else fingerprint_of(certificate_der)
-    for endpoint in source.endpoints:
-        finding = "does not answer"
-        if expected is not None:
-            try:
-                found_der = await fetch_certificate(
-                    endpoint.host, endpoint.port, PEER_NAME, DIAGNOSE_SECONDS
-                )
-                found = fingerprint_of(found_der)
-                if found != expected:
-                    reason = "CERTIFICATE_MISMATCH"
-                    finding = f"shows the key {found}, expected was {expected}"
-            except (ProbeFailed, CertificateUnfit) as error:
-                finding = str(error)
-        findings.append(f"{endpoint} {finding}")
-    return SourceUnavailable(f"{source.user}: {'; '.join(findings)}", reason=reason)
+    findings = await asyncio.gather(*(_look(at, certificate_der) for at in source.endpoints))
+    reason = "UNREACHABLE"
+    if any(is_other_key for _, is_other_key in findings):
+        reason = "CERTIFICATE_MISMATCH"
+    return SourceUnavailable(
+        f"{source.user}: {'; '.join(text for text, _ in findings)}", reason=reason
+    )
+
+
+async def _look(endpoint: Endpoint, certificate_der: bytes | None) -> tuple[str, bool]:
+    """What is wrong there, and whether it is that somebody else answers."""
+    if certificate_der is None:
+        return f"{endpoint} does not answer", False
+    try:
+        found_der = await fetch_certificate(
+            endpoint.host, endpoint.port, PEER_NAME, DIAGNOSE_SECONDS
+        )
+        expected, found = fingerprint_of(certificate_der), fingerprint_of(found_der)
+    except (ProbeFailed, CertificateUnfit) as error:
+        return f"{endpoint} {error}", False
+    if found == expected:
+        return f"{endpoint} does not answer", False
+    return f"{endpoint} shows the key {found}, expected was {expected}", True
