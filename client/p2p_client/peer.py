@@ -263,7 +263,8 @@ class Peer:
         )
         await self._end_session()
         self.peer_id = sharing.peer_id
-        self._open_session(sharing, tuple(endpoints), self._port)
+        everywhere = self._settings.listen.host in ("", "::", "0.0.0.0")
+        self._open_session(sharing, endpoints, self._port if everywhere else 0)
         self._start(sharing.library.run())
 
     def _directory_time(self) -> datetime:

@@ -106,7 +106,8 @@ def verdict(endpoint: Endpoint, answer: Answer, observed_host: str) -> Verdict:
     """What an answer means for an endpoint.
 
     A private address that the directory cannot reach may still serve the peer's neighbours, unless
-    the directory seems to be such a neighbour itself and met somebody else there.
+    the directory seems to be such a neighbour itself: it sees the peer at that very address, or met
+    somebody else there.
     """
     if answer is Answer.THIS_PEER:
         return Verdict.REACHABLE
@@ -114,7 +115,7 @@ def verdict(endpoint: Endpoint, answer: Answer, observed_host: str) -> Verdict:
     if target is None or not any(target in network for network in _PRIVATE):
         return Verdict.UNREACHABLE
     is_neighbour = seen_at is None or not seen_at.is_global
-    if answer is Answer.SOMEBODY_ELSE and is_neighbour:
+    if target == seen_at or (answer is Answer.SOMEBODY_ELSE and is_neighbour):
         return Verdict.UNREACHABLE
     return Verdict.LOCAL_ONLY
 
