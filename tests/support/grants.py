@@ -8,7 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 DIRECTORY_ID = "d" * 64
-NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)  # nobody's clock: who checks grants must be told the time
+NOW = datetime(
+    2030, 1, 1, 12, tzinfo=UTC
+)  # nobody's clock: who checks grants must be told the time
 
 
 class GrantSigner:

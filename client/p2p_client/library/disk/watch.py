@@ -63,6 +63,7 @@ class _Watch:
         self._stop = stop
         self._on_change = on_change
         self._on_trouble = on_trouble
+        self._is_troubled = False
         self._has_complained = False
         self._notify: RustNotify | None = None
         self._wanted: Folders = {}
@@ -74,9 +75,11 @@ class _Watch:
             return
         before, self._notify = self._notify, None
         watched: Folders = {}
+        self._is_troubled = False
         try:
             self._notify, watched = await self._in_thread(partial(_open, wanted))
         except (OSError, WatchfilesRustInternalError) as error:
+            self._is_troubled = True
             self._complain(error)
         if before is not None:
             await self._drain(before)
@@ -89,8 +92,7 @@ class _Watch:
     async def wait(self) -> None:
         """Returns after a change was told, or after a while."""
         if self._notify is None:
-            seconds = _AFTER_TROUBLE_SECONDS if self._wanted else _ROUND_MS / 1000
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(_AFTER_TROUBLE_SECONDS if self._is_troubled else _ROUND_MS / 1000)
             self._wanted = {}  # try again
             return
         try:
