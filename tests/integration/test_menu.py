@@ -113,13 +113,14 @@ def test_nothing_is_ever_overwritten_and_mistakes_are_told(network: Network) -> 
     assert (carol.folder / "other.txt").read_text() == "new"
 
 
-def test_the_prompt_stays_usable_while_a_download_runs(network: Network) -> None:
+@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
+def test_the_prompt_stays_usable_while_a_download_runs(network: Network, term: str) -> None:
     network.directory()
     alice, carol = network.user("alice"), network.user("carol")
     sharer = alice.share(alice.file("big.bin", os.urandom(8 << 20)))
     sharer.program.pause()  # so the download lasts as long as we want
 
-    with menu_of(carol) as menu:
+    with menu_of(carol, term=term) as menu:
         menu.answers(PROMPT, "4")
         menu.answers("Name of the resource:", "big.bin")
         menu.answers("Save as", "")

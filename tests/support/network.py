@@ -133,6 +133,11 @@ class Sharer:
         assert isinstance(self.ready["endpoint"], str), f"nobody reaches {self.program}"
         return self.ready["endpoint"]
 
+    @property
+    def port(self) -> int:
+        """Where it listens, on every interface."""
+        return int(self.endpoint.rpartition(":")[2])
+
     def kill(self) -> None:
         self.program.kill()
 

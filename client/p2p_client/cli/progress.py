@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_EVENTS = 0.2
 RATE_WINDOW_SECONDS = 5.0
+MOST_SOURCES_NAMED = 3
 
 
 def download_record(event: Event) -> dict[str, object]:
@@ -76,6 +77,10 @@ def failed_line(failed: SourceFailed) -> str:
     return f"source {failed.user}{at} dropped out: {failed.message}"
 
 
+def _named(sources: tuple[str, ...]) -> str:
+    return ", ".join(sources) if len(sources) <= MOST_SOURCES_NAMED else f"{len(sources)} users"
+
+
 class RateMeter:
     """Bytes a second over the last few seconds. Counts that fall start it anew."""
 
@@ -109,9 +114,9 @@ class DownloadView:
     `started` tells whether bytes were about to flow, so whether there is something to resume.
     """
 
-    def __init__(self, output: Output, name: str) -> None:
+    def __init__(self, output: Output) -> None:
         self._output = output
-        self._bar = _Bar(name) if takes_escapes(sys.stderr) and not output.json else None
+        self._bar = _Bar() if takes_escapes(sys.stderr) and not output.json else None
         self._next_event_at = 0.0
         self.started = False
 
@@ -129,7 +134,11 @@ class DownloadView:
             case Started():
                 self.started = True
                 if self._bar is not None:
-                    self._bar.start(event.resumed_bytes, event.size_bytes)
+                    self._bar.start(
+                        f"{event.path.name} from {_named(event.sources)}",
+                        event.resumed_bytes,
+                        event.size_bytes,
+                    )
             case Progress() if self._bar is not None:
                 self._bar.move(event.verified_bytes, event.size_bytes)
             case SourceFailed():
@@ -157,7 +166,7 @@ class HashingView:
     """Shows the hashing of a share until it is ready; only a bar on a terminal."""
 
     def __init__(self, output: Output) -> None:
-        self._bar = _Bar("hashing") if takes_escapes(sys.stderr) and not output.json else None
+        self._bar = _Bar() if takes_escapes(sys.stderr) and not output.json else None
 
     def __enter__(self) -> "HashingView":
         return self
@@ -170,18 +179,17 @@ class HashingView:
     def show(self, event: LibraryEvent) -> None:
         if self._bar is None or not isinstance(event, HashProgress) or not event.total_bytes:
             return
-        self._bar.start(0, event.total_bytes)
+        self._bar.start("hashing", 0, event.total_bytes)
         self._bar.move(event.done_bytes, event.total_bytes)
 
 
 class _Bar:
     """One bar of rich's, made when it is needed; it disappears when it stops."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._bars: Bars | None = None
 
-    def start(self, done_bytes: int, total_bytes: int) -> None:
+    def start(self, name: str, done_bytes: int, total_bytes: int) -> None:
         if self._bars is not None:
             return
         from rich import progress
@@ -195,10 +203,11 @@ class _Bar:
             progress.TransferSpeedColumn(),
             progress.TimeRemainingColumn(compact=True),
             console=Console(stderr=True, markup=False, highlight=False, emoji=False),
+            refresh_per_second=5,  # each costs time that the transfer could use
             transient=True,
         )
         self._bars.start()
-        self._bars.add_task(printable(self._name), total=total_bytes, completed=done_bytes)
+        self._bars.add_task(printable(name), total=total_bytes, completed=done_bytes)
 
     def move(self, done_bytes: int, total_bytes: int) -> None:
         if self._bars is not None and self._bars.tasks:

@@ -182,9 +182,7 @@ def test_exporting_needs_a_key_and_importing_a_file(alice: User) -> None:
         assert name in alice.run("identity", "import", name).failed(7)
 
 
-@pytest.mark.parametrize(
-    "command", [("search",), ("peers",), ("get", "x"), ("share", "."), ("menu",)]
-)
+@pytest.mark.parametrize("command", [("search",), ("share", "."), ("menu",)])
 def test_a_directory_that_is_not_there_is_told_in_time(
     alice: User, command: tuple[str, ...]
 ) -> None:

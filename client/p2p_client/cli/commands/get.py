@@ -46,7 +46,7 @@ def get(
     if output is not None and directory is not None:
         raise UsageError("-o and -d exclude each other: name a file, or a folder")
     options = context.ensure_object(GlobalOptions)
-    view = DownloadView(options.output, target)
+    view = DownloadView(options.output)
     work = _get(
         options.settings(),
         view,
