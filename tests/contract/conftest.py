@@ -1,7 +1,9 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import apsw
 import pytest
 from tests.support.raw_directory import RawDirectory, directory_running
 
@@ -24,3 +26,15 @@ class Served:
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with directory_running(tmp_path, limits=LIMITS) as (running, raw):
         yield Served(running, raw, tmp_path / "directory.db")
+
+
+@contextmanager
+def database_locked(database: Path) -> Iterator[None]:
+    """Somebody else writes, and goes on writing."""
+    other = apsw.Connection(str(database))
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()

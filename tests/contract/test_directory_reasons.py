@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import apsw
 import pytest
-from tests.contract.conftest import LIMITS, Served
+from tests.contract.conftest import LIMITS, Served, database_locked
 from tests.support.certificates import key_pair, peer_key_pair
 from tests.support.raw_directory import Refusal, refusal, resource
 
@@ -27,18 +25,6 @@ def raises(reason: str) -> Callable[[Scenario], Scenario]:
         return scenario
 
     return note
-
-
-@contextmanager
-def database_locked(database: Path) -> Iterator[None]:
-    """Somebody else writes, and goes on writing."""
-    other = apsw.Connection(str(database))
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
 
 
 @raises("INTERNAL")

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-from p2p_server.directory.errors import DirectoryError, Overloaded, ShuttingDown, TooLarge
+from p2p_server.directory.errors import (
+    DirectoryError,
+    FieldInvalid,
+    Overloaded,
+    ShuttingDown,
+    TooLarge,
+)
 from p2p_server.directory.models import Limits
 from p2p_server.rpc.caller import Context, host_of
 from p2p_server.rpc.status import InternalError, to_status
 
 MOST_CALLS: Final = 512  # at once
 LONGEST_CALL_SECONDS: Final = 30.0  # less when the caller's deadline is nearer
+DEADLINE_SLACK_SECONDS: Final = 1.0  # the caller's own clock says DEADLINE_EXCEEDED, not we
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +73,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         name = path.removeprefix(self._prefix)
         method = cast("Method", handler.unary_unary)  # the stubs type the synchronous form
 
-        async def answer(request: Message, context: Context) -> Message:
+        deserialize = cast("Callable[[bytes], Message]", handler.request_deserializer)
+
+        async def answer(request: Message | None, context: Context) -> Message:
             return await self._answer(name, method, request, context)
 
+        def read(encoded: bytes) -> Message | None:
+            try:
+                return deserialize(encoded)
+            except DecodeError:  # left to gRPC it would become a refusal without a reason
+                return None
+
         wrapped: Any = grpc.unary_unary_rpc_method_handler(
-            cast("Any", answer), handler.request_deserializer, handler.response_serializer
+            cast("Any", answer), cast("Any", read), handler.response_serializer
         )
         return cast("Handler[Request, Answer]", wrapped)
 
     async def _answer(
-        self, name: str, method: Method, request: Message, context: Context
+        self, name: str, method: Method, request: Message | None, context: Context
     ) -> Message:
         started_at = time.monotonic()
         outcome = "CANCELLED"
@@ -93,16 +108,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             seconds = time.monotonic() - started_at
             self._observe(FinishedCall(name, host_of(context.peer()), outcome, seconds))
 
-    async def _call(self, name: str, method: Method, request: Message, context: Context) -> Message:
+    async def _call(
+        self, name: str, method: Method, request: Message | None, context: Context
+    ) -> Message:
         """The method's answer; whatever fails, fails as a DirectoryError."""
         if self._is_closed:
             raise ShuttingDown()
         if self._running > MOST_CALLS:
             raise Overloaded()
+        if request is None:
+            raise FieldInvalid("request", "these bytes are no message of this method")
         if request.ByteSize() > self._limits.max_request_bytes:
             raise TooLarge(self._limits.max_request_bytes, "bytes")
         left = cast("float | None", context.time_remaining())  # None: no deadline
-        longest = LONGEST_CALL_SECONDS if left is None else min(left, LONGEST_CALL_SECONDS)
+        longest = LONGEST_CALL_SECONDS
+        if left is not None:
+            longest = min(left + DEADLINE_SLACK_SECONDS, longest)
         try:
             async with asyncio.timeout(longest):
                 return await method(request, context)
