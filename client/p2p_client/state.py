@@ -60,6 +60,18 @@ def create_private(file: Path, data: bytes) -> None:
     _sync_folder(file.parent)
 
 
+@contextlib.contextmanager
+def alone_with(file: Path) -> Iterator[None]:
+    """Held while a file is read and replaced, so that two processes lose neither's change."""
+    lock = file.with_name(f"{file.name}.lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _write_beside(file: Path, data: bytes) -> Path:
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

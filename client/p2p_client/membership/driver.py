@@ -12,27 +12,19 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from p2p_client.errors import DirectoryError, DirectoryRefused, DirectoryUnreachable, PeerError
+from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, PeerError
 from p2p_client.library.catalog import Catalog
+from p2p_client.membership.calls import Calls
 from p2p_client.membership.clock import DirectoryClock
 from p2p_client.membership.events import (
-    Admitted,
     Adopt,
-    BatchTaken,
-    Call,
     CallFailed,
     CatalogChanged,
     Command,
     Event,
     Fail,
-    HeartbeatTaken,
     LeaveAsked,
-    LeaveDone,
     Observe,
-    SendBatch,
-    SendHeartbeat,
-    SendLeave,
-    SendRegister,
     SessionGone,
     SetTimer,
     Started,
@@ -89,13 +81,17 @@ class Membership:
         self.clock = DirectoryClock(datetime.now(UTC), time.monotonic())
         self.granted: Granted | None = None
         self._directory = directory
-        self._identity = identity
-        self._user = user
-        self._peer_id = peer_id
         self._catalog = catalog
-        self._endpoints = tuple(endpoints)
-        self._listen_port = listen_port
-        self._load = load
+        self._calls = Calls(
+            directory,
+            identity,
+            user,
+            peer_id,
+            listed=catalog is not None,
+            endpoints=tuple(endpoints),
+            listen_port=listen_port,
+            load=load,
+        )
         self._on_notice = on_notice
         self._on_granted = on_granted
         self._machine = Machine(str(directory), catalog, random.random)
@@ -208,32 +204,32 @@ class Membership:
         if self._fatal is not None:
             raise self._fatal
 
-    async def _work(self, calls: asyncio.TaskGroup) -> None:
+    async def _work(self, group: asyncio.TaskGroup) -> None:
         running: set[asyncio.Task[None]] = set()
         while self._machine.state not in (State.LEFT, State.FAILED):
             event = await self._mailbox.get()
             if isinstance(event, CatalogChanged):
                 self._catalog_is_dirty = False
             for command in self._machine.handle(event):
-                call = self._carry_out(command)
-                if call is not None:
-                    task = calls.create_task(call)
-                    running.add(task)
-                    task.add_done_callback(running.discard)
+                call = self._calls.of(command)
+                if call is None:
+                    self._carry_out(command)
+                    continue
+                task = group.create_task(self._make(call))
+                running.add(task)
+                task.add_done_callback(running.discard)
             self._wake()
         for task in running:
             task.cancel()
 
-    def _carry_out(self, command: Command) -> Coroutine[object, object, None] | None:
+    async def _make(self, call: Coroutine[object, object, Event]) -> None:
+        event = await call
+        if isinstance(event, CallFailed):
+            self._latest_error = event.error
+        self._post(event)
+
+    def _carry_out(self, command: Command) -> None:
         match command:
-            case SendRegister():
-                return self._register()
-            case SendHeartbeat():
-                return self._heartbeat(command)
-            case SendBatch():
-                return self._announce(command)
-            case SendLeave():
-                return self._tell_leave()
             case SetTimer(timer, seconds):
                 self._set_timer(timer, seconds)
             case Adopt(granted):
@@ -244,53 +240,12 @@ class Membership:
                 self._on_notice(text)
             case Fail(error):
                 self._fatal = error
-        return None
-
-    async def _register(self) -> None:
-        try:
-            granted = await self._directory.register(
-                self._identity,
-                self._user,
-                self._peer_id,
-                listed=self._catalog is not None,
-                endpoints=self._endpoints,
-                listen_port=self._listen_port,
-            )
-        except PeerError as error:
-            self._failed(CallFailed(Call.REGISTER, error))
-        else:
-            self._post(Admitted(granted))
-
-    async def _heartbeat(self, command: SendHeartbeat) -> None:
-        try:
-            renewed = await self._directory.heartbeat(command.revision, *self._load())
-        except PeerError as error:
-            self._failed(CallFailed(Call.HEARTBEAT, error, command.session))
-        else:
-            self._post(HeartbeatTaken(command.session, renewed))
-
-    async def _announce(self, command: SendBatch) -> None:
-        try:
-            announced = await self._directory.announce(command.batch)
-        except PeerError as error:
-            self._failed(CallFailed(Call.ANNOUNCE, error, command.session))
-        else:
-            self._post(BatchTaken(command.session, announced))
-
-    async def _tell_leave(self) -> None:
-        with contextlib.suppress(DirectoryError):
-            await self._directory.leave()
-        self._post(LeaveDone())
 
     def _adopt(self, granted: Granted) -> None:
         self.granted, self._latest_error = granted, None
         self.clock.observe(granted.renewed.directory_time, time.monotonic())
         if self._on_granted is not None:
             self._on_granted(granted)
-
-    def _failed(self, event: CallFailed) -> None:
-        self._latest_error = event.error
-        self._post(event)
 
     def _set_timer(self, timer: Timer, seconds: float) -> None:
         running = self._timers.pop(timer, None)

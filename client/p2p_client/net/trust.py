@@ -25,7 +25,7 @@ from p2p_client.net.identity import (
     parse_fingerprint,
     pem_of,
 )
-from p2p_client.state import replace_private
+from p2p_client.state import alone_with, replace_private
 
 
 class ProbeFailed(Exception):
@@ -150,14 +150,14 @@ class KnownDirectories:
 
     def record(self, address: Address, decision: TrustDecision) -> None:
         """Keeps what a call over the pinned channel has confirmed."""
-        entries = self._read_entries()
         pem = pem_of(decision.certificate_der).decode()
         entry = {"fingerprint": decision.fingerprint, "certificate": pem}
-        if entries.get(str(address)) == entry:
+        if self._read_entries().get(str(address)) == entry:
             return
-        entries[str(address)] = entry
         try:
-            replace_private(self._file, json.dumps(entries, indent=2).encode() + b"\n")
+            with alone_with(self._file):
+                entries = {**self._read_entries(), str(address): entry}
+                replace_private(self._file, json.dumps(entries, indent=2).encode() + b"\n")
         except OSError as error:
             raise LocalRefusal(
                 f"cannot record the directory's key: {self._file}: {error.strerror}"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,13 @@ async def test_bytes_that_are_not_tls_are_said_as_such() -> None:
             await probe(Address("127.0.0.1", port), 5.0)
         for writer in held:
             writer.transport.abort()
+
+
+def test_two_who_record_at_once_lose_neither_record(tmp_path: Path) -> None:
+    made = decision()
+    addresses = [Address("a.lab", port) for port in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda at: KnownDirectories(tmp_path).record(at, made), addresses))
+
+    known = KnownDirectories(tmp_path)
+    assert all(known.recorded([address]) == made.fingerprint for address in addresses)

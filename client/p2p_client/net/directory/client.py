@@ -9,8 +9,9 @@ for a key that is not the one on record, DirectoryRefused for a refusal, with th
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
+from importlib import metadata
 from typing import TypeVar
 
 from p2p.v1 import directory_pb2 as pb
@@ -42,7 +43,6 @@ PAGE_SECONDS = 10.0
 ANNOUNCE_SECONDS = 30.0  # a full batch over a thin line
 LEAVE_SECONDS = 2.0
 MOST_LOCATE_PAGES = 100  # a directory that lies might page for ever
-CLIENT_SOFTWARE = "p2p-client"
 _REGISTER = b"p2p.v1.Register\0"
 
 T = TypeVar("T")
@@ -61,6 +61,12 @@ def register_proof_bytes(
         sha256(certificate_der).digest(),
     )
     return _REGISTER + b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def _software() -> str:
+    with suppress(metadata.PackageNotFoundError):  # run from a source tree
+        return f"p2p-client {metadata.version('p2p-share')}"
+    return "p2p-client"
 
 
 class DirectoryClient:
@@ -134,7 +140,7 @@ class DirectoryClient:
                 listed=listed,
                 endpoints=map(to_wire.endpoint, endpoints),
                 listen_port=listen_port,
-                client_software=CLIENT_SOFTWARE,
+                client_software=_software(),
             )
             answer = await link.call(link.stub.Register, request, CALL_SECONDS)
             with useless_answer(link.address):
@@ -251,10 +257,13 @@ class DirectoryClient:
         async with self._opening:
             link = self._link
             if link is None:
-                address = self._addresses[self._preferred]
-                seconds = min(CALL_SECONDS, self.timeout_seconds)
                 link = self._link = await open_link(
-                    address, self._addresses, self._known, self._pinned, self._insecure, seconds
+                    self._addresses[self._preferred],
+                    self._addresses,
+                    self._known,
+                    pinned=self._pinned,
+                    insecure=self._insecure,
+                    seconds=min(CALL_SECONDS, self.timeout_seconds),
                 )
         link.borrowers += 1
         try:

@@ -90,6 +90,7 @@ async def open_link(
     address: Address,
     siblings: Sequence[Address],
     known: KnownDirectories,
+    *,
     pinned: str | None,
     insecure: bool,
     seconds: float,
