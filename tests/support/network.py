@@ -241,8 +241,11 @@ class Network:
         return User(self, name, self.folder / "users" / (folder or name), prefix)
 
     def close(self) -> None:
+        """Ends everything. What each printed is shown by pytest, where the test failed."""
+        states = [str(program) for program in self._programs]
         for program in reversed(self._programs):
             program.kill()
+        print(*states, sep="\n")
 
     def __enter__(self) -> Self:
         return self
