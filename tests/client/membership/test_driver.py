@@ -160,6 +160,7 @@ async def test_a_directory_that_restarts_with_its_memory_gets_only_a_heartbeat(
             assert "is back" in members.notices[1]
 
 
+@pytest.mark.slow
 async def test_an_outage_is_told_once_however_long(members: Members) -> None:
     async with FakeDirectory(heartbeat_seconds=0.2) as directory:
         async with members.member(directory, catalog_of("a")) as member:

@@ -121,6 +121,7 @@ async def test_an_address_that_says_nothing_is_overtaken_by_the_next() -> None:
             assert await answers(channel) == b"it is me"
 
 
+@pytest.mark.slow
 async def test_addresses_that_say_nothing_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels_module, "CONNECT_SECONDS", 0.3)
     monkeypatch.setattr(channels_module, "DIAGNOSE_SECONDS", 0.1)

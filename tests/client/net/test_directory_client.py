@@ -266,6 +266,7 @@ async def test_a_call_that_stalls_ends_at_its_deadline(
             await client.heartbeat(Revision(), 0, 0)
 
 
+@pytest.mark.slow
 async def test_a_lost_call_does_not_cut_the_others_on_its_connection(
     connect: Connect, identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
