@@ -31,12 +31,12 @@ class Leases(Generic[Key]):
         self._ends_at[key] = ends_at
         self._pushed += 1
         heapq.heappush(self._heap, (ends_at, self._pushed, key))
-        if len(self._heap) > 2 * len(self._ends_at) + _SPARE_ENTRIES:
-            self._compact()
+        self._compact_when_mostly_spent()
 
     def revoke(self, key: Key) -> None:
         """Ends the lease now; a key that holds none is no matter."""
         self._ends_at.pop(key, None)
+        self._compact_when_mostly_spent()
 
     def expire(self, now: float) -> list[Key]:
         """Ends and answers the leases whose end has come, earliest first."""
@@ -48,7 +48,10 @@ class Leases(Generic[Key]):
                 expired.append(key)
         return expired
 
-    def _compact(self) -> None:
+    def _compact_when_mostly_spent(self) -> None:
+        if len(self._heap) <= 2 * len(self._ends_at) + _SPARE_ENTRIES:
+            return
+        self._pushed = len(self._ends_at)
         self._heap = [(ends_at, at, key) for at, (key, ends_at) in enumerate(self._ends_at.items())]
         heapq.heapify(self._heap)
 
