@@ -1,0 +1,228 @@
+"""Whatever readers do, the source stays within its bounds and is as before when they are gone."""
+
+import asyncio
+import logging
+import os
+import resource
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from tests.support.grants import NOW
+from tests.support.libraries import until
+from tests.support.sources import (
+    PEER_ID,
+    Source,
+    a_source,
+    first_chunk,
+    refusal_of,
+    rest_of,
+)
+
+from p2p.v1.peer_pb2_grpc import PeerServiceStub
+from p2p_client.config import Address
+from p2p_client.errors import LocalRefusal
+from p2p_client.models import Digest, Endpoint
+from p2p_client.net.channels import peer_channel
+from p2p_client.net.status import read_refusal
+from p2p_client.upload.serve import UploadServer
+
+KIB, MIB = 1 << 10, 1 << 20
+SIZE_BYTES = 64 * MIB
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    share = tmp_path / "share"
+    share.mkdir()
+    with (share / "big").open("wb") as stream:
+        stream.truncate(SIZE_BYTES)
+    (share / "small").write_bytes(b"small")
+    return share
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def files_open(share: Path) -> int:
+    """How often the shared files are open in this process."""
+    links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    targets = [os.readlink(link) for link in links if os.path.islink(link)]
+    return sum(target.startswith(f"{share}/") for target in targets)
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+async def test_more_streams_than_slots_are_refused_and_served_when_one_is_free(
+    share: Path,
+) -> None:
+    async with a_source(share, max_uploads=2) as source:
+        digest = source.digest("share/big")
+        calls = [source.fetch(digest, user=user) for user in ("a", "b")]
+        for call in calls:
+            await first_chunk(call)
+        assert source.server.active_uploads == 2
+        refused = await refusal_of(source.fetch(digest, user="c"))
+        assert refused == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
+
+        calls[0].cancel()
+        await until(lambda: source.server.active_uploads == 1)
+        await first_chunk(source.fetch(digest, user="c"))
+
+
+async def test_one_user_cannot_take_all_slots(share: Path) -> None:
+    async with a_source(share, max_uploads=4) as source:
+        digest = source.digest("share/big")
+        for _ in range(2):
+            await first_chunk(source.fetch(digest, user="greedy"))
+        refused = await refusal_of(source.fetch(digest, user="greedy"))
+
+        assert refused == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
+        await first_chunk(source.fetch(digest, user="modest"))
+
+
+async def test_a_reader_that_stops_reading_loses_its_slot_and_costs_little_memory(
+    share: Path,
+) -> None:
+    async with a_source(share, idle_timeout_seconds=0.5) as source:
+        digest = source.digest("share/big")
+        assert len(await source.fetch_all(digest)) == SIZE_BYTES  # warm: buffers, threads
+        before = resident_bytes()
+        calls = [source.fetch(digest, user=str(number)) for number in range(8)]
+        for call in calls:
+            await first_chunk(call)
+        assert source.server.active_uploads == 8
+
+        await until(lambda: source.server.active_uploads == 0)
+        await until(lambda: files_open(share) == 0)
+        # What flow control lets through of each stream lies in our own client's buffers, too.
+        assert resident_bytes() - before < 8 * 32 * MIB
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await rest_of(call)
+            assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert read_refusal(error.value).reason == "STREAM_IDLE"
+
+
+async def test_cancelling_two_hundred_streams_leaves_nothing_behind(
+    share: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with a_source(share) as source:
+        digest = source.digest("share/big")
+        await first_chunk(warm := source.fetch(digest))
+        warm.cancel()
+        await until(lambda: source.server.active_uploads == 0)
+        before = open_descriptors()
+
+        for number in range(200):
+            call = source.fetch(digest, chunk_bytes=(16 << number % 7) * KIB)
+            if number % 4:
+                await first_chunk(call)
+            await asyncio.sleep(0.002 * (number % 3))
+            call.cancel()
+        await until(lambda: source.server.active_uploads == 0)
+        await until(lambda: files_open(share) == 0)
+        await until(lambda: open_descriptors() <= before)
+
+        assert len(await source.fetch_all(digest, limit=MIB)) == MIB
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+async def test_a_connection_that_breaks_frees_its_streams(share: Path) -> None:
+    async with a_source(share) as source:
+        endpoint = Endpoint("127.0.0.1", source.port)
+        async with peer_channel(endpoint, source.identity.certificate_der) as channel:
+            stub = PeerServiceStub(channel)
+            for user in ("a", "b", "c"):
+                call = source.fetch(source.digest("share/big"), user=user, stub=stub)
+                await first_chunk(call)
+            assert source.server.active_uploads == 3
+
+        await until(lambda: source.server.active_uploads == 0)
+        await until(lambda: files_open(share) == 0)
+
+
+async def test_stopping_refuses_new_streams_and_lets_the_running_end(share: Path) -> None:
+    async with a_source(share) as source, asyncio.TaskGroup() as tasks:
+        digest = source.digest("share/big")
+        call = source.fetch(digest)
+        received = len(await first_chunk(call))
+        stopping = tasks.create_task(source.server.stop(20))
+        await asyncio.sleep(0)
+
+        refused = await refusal_of(source.fetch(digest, user="late"))
+        assert refused == ("UNAVAILABLE", "SHUTTING_DOWN")
+        received += len(await rest_of(call))
+        assert received == SIZE_BYTES
+        async with asyncio.timeout(5):
+            await stopping
+
+
+async def test_stopping_cuts_what_does_not_end_within_the_grace(share: Path) -> None:
+    async with a_source(share) as source:
+        call = source.fetch(source.digest("share/big"))
+        await first_chunk(call)
+        async with asyncio.timeout(5):
+            await source.server.stop(0.1)
+
+        with pytest.raises(grpc.aio.AioRpcError):
+            await rest_of(call)
+        await until(lambda: files_open(share) == 0)
+
+
+@pytest.fixture
+async def source(share: Path) -> AsyncIterator[Source]:
+    async with a_source(share) as source:
+        yield source
+
+
+async def test_a_port_that_is_taken_is_refused(source: Source) -> None:
+    second = UploadServer(
+        source.shared.library,
+        source.identity,
+        PEER_ID,
+        insecure=False,
+        max_uploads=1,
+        idle_timeout_seconds=1,
+        clock=lambda: NOW,
+    )
+    with pytest.raises(LocalRefusal, match="taken"):
+        await second.start(Address("127.0.0.1", source.port))
+    await second.stop(0)
+
+
+async def test_oversized_requests_and_metadata_are_refused_and_others_served(
+    source: Source,
+) -> None:
+    small = source.digest("share/small")
+    for digest, grant in (("0" * 10_000_000, None), (small, "x" * 1_000_000)):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            async for _ in source.fetch(Digest(digest), grant=grant):
+                pass
+        assert error.value.code() is not grpc.StatusCode.UNKNOWN
+        assert await source.fetch_all(small) == b"small"
+
+
+async def test_a_fault_of_ours_is_told_without_anything_from_inside(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = source.digest("share/small")
+
+    def broken_clock() -> timedelta:
+        raise OSError("/home/alice/secret")
+
+    source.now = broken_clock  # type: ignore[method-assign,assignment]
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await source.fetch_all(digest)
+
+    assert error.value.code() is grpc.StatusCode.INTERNAL
+    assert read_refusal(error.value).reason == "INTERNAL"
+    assert "secret" not in str(error.value)
+    assert "/home/alice/secret" in caplog.text
