@@ -358,7 +358,7 @@ func (f *fetcher) fetch(ctx context.Context, first, end int, buffer []byte) (int
 func (d *Download) Sources() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Sorted(maps.Keys(d.helped))
+	return append([]string{}, slices.Sorted(maps.Keys(d.helped))...) // never null in JSON
 }
 
 // pieces hands out what is still missing, as runs.
