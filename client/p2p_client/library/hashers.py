@@ -12,7 +12,8 @@ from typing import Never
 
 from p2p_client.content.manifest import Manifest
 from p2p_client.library.cache import HashCache
-from p2p_client.library.disk.hash import Hashed, hash_file, hash_files
+from p2p_client.library.disk.files import Location
+from p2p_client.library.disk.hash import Hashed, Outcome, hash_file, hash_files
 from p2p_client.library.events import HashProgress
 from p2p_client.library.shelf.index import SharedFile
 from p2p_client.library.shelf.shelf import Shelf
@@ -77,13 +78,17 @@ class Hashers:
                 continue
             self._busy.set()
             batch = [(file.path, file.location) for file in files]
-            work = partial(hash_files, batch, self._stop, self._shelf.meter.add_bytes)
-            outcomes = await loop.run_in_executor(self._threads, work)
-            for outcome in outcomes:
+            for outcome in await loop.run_in_executor(self._threads, self._hash, batch):
                 self._shelf.conclude(outcome)
-            hashed = [outcome for outcome in outcomes if isinstance(outcome, Hashed)]
-            if hashed:
-                await asyncio.to_thread(self._cache.store, hashed)
+
+    def _hash(self, batch: list[tuple[str, Location]]) -> list[Outcome]:
+        """Stored before it is listed: whoever is stopped the moment that all is there need not hash
+        anything again."""
+        outcomes = hash_files(batch, self._stop, self._shelf.meter.add_bytes)
+        hashed = [outcome for outcome in outcomes if isinstance(outcome, Hashed)]
+        if hashed:
+            self._cache.store(hashed)
+        return outcomes
 
     async def _rest(self) -> None:
         """Until something is pushed, or a restless file has had its pause."""
