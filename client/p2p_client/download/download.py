@@ -32,22 +32,32 @@ from p2p_client.models import Digest, ManifestDigest
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels
 
-STARVED_SECONDS = 10.0
-"""How long sources are waited for when there is nothing to do."""
+PATIENCE_SECONDS = 10.0
 HOPELESS_SECONDS = 1.0
-"""The same, when every source that is listed has lied."""
+"""How long new sources are waited for when every one that is listed has lied."""
 FIRST_LOCATE_SECONDS = 0.25
 LONGEST_LOCATE_SECONDS = 2.0
 MOST_RECHECKS = 3
 
 
 class Downloader:
-    """Fetches contents; any number at once."""
+    """Fetches contents; any number at once.
 
-    def __init__(self, locate: Locate, channels: "PeerChannels", settings: Settings) -> None:
+    `patience_seconds`: how long sources are waited for when none is left to ask.
+    """
+
+    def __init__(
+        self,
+        locate: Locate,
+        channels: "PeerChannels",
+        settings: Settings,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self._locate = locate
         self._channels = channels
         self._settings = settings
+        self._patience_seconds = patience_seconds
         keep_freed_memory()
 
     async def fetch(
@@ -85,8 +95,9 @@ class Downloader:
             sources = Sources(
                 digest, self._locate, self._channels, self._settings.idle_timeout_seconds, tally
             )
-            streams = self._settings.download_streams
-            run = _Run(digest, part, sources, tally, threads, streams, on_event)
+            run = _Run(digest, part, sources, tally, threads, on_event)
+            run.streams = self._settings.download_streams
+            run.patience_seconds = self._patience_seconds
             return await run.fetch()
 
 
@@ -100,15 +111,15 @@ class _Run:
         sources: Sources,
         tally: Tally,
         threads: Executor,
-        streams: int,
         on_event: Callable[[Event], None],
     ) -> None:
+        self.streams = 1
+        self.patience_seconds = PATIENCE_SECONDS
         self._digest = digest
         self._part = part
         self._sources = sources
         self._tally = tally
         self._threads = threads
-        self._streams = streams
         self._on_event = on_event
         self._began_at = time.monotonic()
         self._resumed_bytes: int | None = None  # None: no manifest so far
@@ -152,7 +163,9 @@ class _Run:
             self._verified_when_starved = self._tally.verified_count
             self._starved_at = now
             self._locate_wait = FIRST_LOCATE_SECONDS
-        longest = STARVED_SECONDS if self._sources.are_hopeful else HOPELESS_SECONDS
+        longest = self.patience_seconds
+        if not self._sources.are_hopeful:
+            longest = min(longest, HOPELESS_SECONDS)
         if now - self._starved_at >= longest:
             raise TransferFailed(self._why_failed())
         await asyncio.sleep(self._locate_wait)
@@ -212,7 +225,7 @@ class _Run:
             return self._sources.fetchers(manifest_digest)
 
         fetchers = self._sources.fetchers(manifest_digest)
-        swarm = Swarm(assembly, fetchers, self._streams, self._tally)
+        swarm = Swarm(assembly, fetchers, self.streams, self._tally)
         try:
             return await swarm.run(refresh)
         finally:
@@ -221,6 +234,7 @@ class _Run:
     def _disbelieve(self, group: Group) -> None:
         """Nothing of it counts; what another manifest says is right is found again in the file."""
         self._sources.ban_group(group)
+        self._tally.disown()
         self._part.forget()
         self._assembly = self._believed = None
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Call = grpc.aio.UnaryStreamCall[peer_pb2.FetchFileRequest, peer_pb2.FetchFileResponse]
 
+STALLED = "STALLED"
 CHUNK_BYTES = 1 << 20
 END_SECONDS = 1.0
 """How long a source may take to end a stream of which we have all; it does not matter why."""
@@ -110,7 +111,7 @@ class Fetcher:
             return None
         except TimeoutError:
             seconds = f"{self._idle_timeout_seconds:g} s"
-            raise SourceUnavailable(f"it sent nothing for {seconds}", reason="STALLED") from None
+            raise SourceUnavailable(f"it sent nothing for {seconds}", reason=STALLED) from None
         except SourceUnavailable as error:
             await self._forget_connection(error)
             raise

@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from blake3 import blake3
 
 from p2p_client.content.manifest import PieceIndex
-from p2p_client.download.fetcher import Fetcher
+from p2p_client.download.fetcher import STALLED, Fetcher
 from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
 from p2p_client.download.picker.runs import missing_runs
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
@@ -170,7 +170,9 @@ class Swarm:
         if isinstance(error, SourceMisbehaved):
             self.banned.add(fetcher.holding.source.peer_id)
             return Failure.MISBEHAVED
-        return Failure.STALE if isinstance(error, SourceStale) else Failure.UNAVAILABLE
+        if isinstance(error, SourceStale):
+            return Failure.STALE
+        return Failure.STALLED if error.reason == STALLED else Failure.UNAVAILABLE
 
     # -- beside the streams
 
