@@ -9,6 +9,7 @@ from datetime import datetime
 from p2p_client.config import Settings
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.library import Library, LibraryEvent, Skipped
+from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Endpoint, EndpointStatus, Granted, PeerId, RejectedItem, Verdict
 from p2p_client.net.identity import Identity
 from p2p_client.state import StateFolder
@@ -54,7 +55,9 @@ class Sharing:
         self._listeners: list[Callable[[LibraryEvent], None]] = []
         self.peer_id: PeerId = state.peer_id()
         self.catalog = Catalog(epoch=secrets.token_urlsafe(12))
-        self.library = Library(state.cache_file, self.catalog, self._tell)
+        self.library = Library(
+            state.cache_file, self.catalog, self._tell, private=(state.path,)
+        )
         self._server = UploadServer(
             self.library,
             identity,
@@ -67,6 +70,7 @@ class Sharing:
 
     async def open(self) -> int:
         """Listens; answers the port. Raises LocalRefusal when it is taken."""
+        keep_freed_memory()
         try:
             return await self._server.start(self._listen)
         except BaseException:
