@@ -12,7 +12,15 @@ from tests.support.raw_directory import new_peer_id, register_bytes, sign
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.errors import SessionUnknown, StoreUnavailable
 from p2p_server.directory.events import Event, Expired, Judged, Left, Registered, Removed
-from p2p_server.directory.models import Endpoint, EndpointStatus, Limits, PeerId, Verdict
+from p2p_server.directory.models import (
+    Endpoint,
+    EndpointStatus,
+    Limits,
+    PeerId,
+    Revision,
+    Session,
+    Verdict,
+)
 from p2p_server.directory.presence.endpoints import Answer
 from p2p_server.directory.presence.reachability import ASK_AGAIN_SECONDS
 from p2p_server.directory.presence.registration import NO_LOAD, Application, Caller, Granted
@@ -26,9 +34,16 @@ ADDRESS = Endpoint("9.9.9.9", 4000)
 
 
 class Flaky(SqliteStore):
-    """A real database that can be away for changes."""
+    """A real database that can be away for changes, or lose its last word."""
 
     is_away = False
+    is_cut_off = False  # it opens sessions and nobody hears of it
+
+    async def open_session(self, session: Session) -> Revision:
+        held = await super().open_session(session)
+        if self.is_cut_off:
+            raise StoreUnavailable
+        return held
 
     async def end_sessions(self, token_hashes: Collection[bytes], ended_at: float) -> None:
         self._check()
@@ -245,6 +260,20 @@ async def test_a_session_that_ended_while_the_store_was_away_stays_ended(world: 
     with pytest.raises(SessionUnknown):
         await world.heartbeat(alice)
     assert isinstance(world.told[-1], Left)
+
+
+async def test_a_session_of_which_nobody_heard_is_ended_again(world: World) -> None:
+    pair, peer_id = peer_key_pair(), new_peer_id()
+    await world.register(pair=pair, peer_id=peer_id)
+    await world.dial_all(Answer.THIS_PEER)
+    world.store.is_cut_off = True
+
+    with pytest.raises(StoreUnavailable):
+        await world.register(pair=pair, peer_id=peer_id)
+    await world.pass_time(0.25)
+
+    assert await world.store.sessions() == []
+    assert await world.visible() == [], "it would be listed for ever"
 
 
 async def test_an_end_decided_before_a_new_session_does_not_end_that(world: World) -> None:
