@@ -55,9 +55,7 @@ class Sharing:
         self._listeners: list[Callable[[LibraryEvent], None]] = []
         self.peer_id: PeerId = state.peer_id()
         self.catalog = Catalog(epoch=secrets.token_urlsafe(12))
-        self.library = Library(
-            state.cache_file, self.catalog, self._tell, private=(state.path,)
-        )
+        self.library = Library(state.cache_file, self.catalog, self._tell, private=(state.path,))
         self._server = UploadServer(
             self.library,
             identity,
@@ -88,6 +86,18 @@ class Sharing:
     def active_uploads(self) -> int:
         return self._server.active_uploads
 
+    def ready_report(
+        self, statuses: tuple[EndpointStatus, ...], rejected: tuple[RejectedItem, ...]
+    ) -> ShareReady:
+        return ShareReady(
+            endpoint=_best_endpoint(statuses),
+            resources=self.catalog.resource_count,
+            size_bytes=self.catalog.size_bytes,
+            skipped=tuple(self.library.skipped),
+            rejected=rejected,
+            endpoint_statuses=statuses,
+        )
+
     async def close(self) -> None:
         """Ends the streams after a short grace, and frees the state folder for another sharer."""
         try:
@@ -100,7 +110,7 @@ class Sharing:
             listener(event)
 
 
-def best_endpoint(statuses: tuple[EndpointStatus, ...]) -> Endpoint | None:
+def _best_endpoint(statuses: tuple[EndpointStatus, ...]) -> Endpoint | None:
     """The endpoint to show a person: one that others reach, else one that neighbours reach."""
     for verdict in (Verdict.REACHABLE, Verdict.LOCAL_ONLY):
         for status in statuses:
