@@ -51,11 +51,14 @@ ORDERINGS = {
 }
 
 
+ALL_PATHS = Narrowing("resources AS r INDEXED BY resources_by_path", Clause("1"))
+
+
 def conditions(criteria: Criteria) -> list[Clause]:
     """All that a row `r` must fulfil, cheap conditions first.
 
-    What needs only folded path and catalog stands in every ordered index and costs little; SQLite
-    looks into the table for the rest.
+    What needs only folded path and catalog stands in the index of paths; SQLite looks into the
+    table for the rest.
     """
     clauses = [Clause("instr(r.folded_path, ?)", (text,)) for text in _texts(criteria)]
     if criteria.owner:

@@ -4,8 +4,8 @@ There are two ways to a page. *Gathering* takes all candidates of a narrow index
 them: good while they are few. *Walking* follows the order's own index and verifies what it passes:
 good while matches are frequent. Which it is shows by looking: indices are asked whether they have
 few candidates; if none has, a short walk is tried; if that meets too little, for the matches lie
-far back in the order, a larger set may be gathered, and only then is the walk gone to its end.
-So a rare word and a word in every path both cost little, and the worst is one pass over one index.
+far back in the order, a larger set is gathered, at worst from all paths. So a rare word and a word
+in every path both cost little, and the worst is one pass over the index of paths.
 """
 
 import time
@@ -26,6 +26,7 @@ from p2p_server.directory.models import (
     SortKey,
 )
 from p2p_server.store.sqlite.answers.criteria import (
+    ALL_PATHS,
     ORDERINGS,
     Clause,
     Narrowing,
@@ -38,7 +39,7 @@ from p2p_server.store.sqlite.sql import Row, Value, all_rows
 
 FEW = 2_000  # candidates: gathered in a few milliseconds
 MANY = 50_000  # gathered in the time that a long walk takes
-SHORT_WALK_STEPS = 400_000  # of SQLite's machine: some 25,000 rows passed, a few milliseconds
+SHORT_WALK_STEPS = 200_000  # of SQLite's machine: some 12,000 rows passed
 STEPS_BETWEEN_LOOKS = 20_000
 MOST_SECONDS = 3.0  # a caller does not wait longer than 5
 
@@ -68,7 +69,7 @@ class _Search:
     ) -> None:
         self._connection = connection
         self._ordering = ORDERINGS[criteria.order]
-        self._conditions = [Clause("p.visible"), *conditions(criteria)]
+        self._wanted = conditions(criteria)
         self._narrowings = narrowings(criteria)
         self._stretches = stretches(criteria.order, after)
         self._limit = limit
@@ -77,13 +78,12 @@ class _Search:
     def rows(self) -> Sequence[Row]:
         if (narrow := self._narrow(FEW)) is not None:
             return self._gather(narrow)
-        if not self._narrowings:
+        if not self._wanted:
             return self._walk(None)
         try:
             return self._walk(SHORT_WALK_STEPS)
         except _TooFar:
-            narrow = self._narrow(MANY)
-            return self._walk(None) if narrow is None else self._gather(narrow)
+            return self._gather(self._narrow(MANY) or ALL_PATHS)
 
     def _narrow(self, most: int) -> Narrowing | None:
         """The first index that has at most so many candidates; None: all have more."""
@@ -109,7 +109,7 @@ class _Search:
     ) -> list[Row]:
         rows: list[Row] = []
         for stretch in self._stretches:
-            clauses = [*extra, stretch, *self._conditions]
+            clauses = [*extra, stretch, Clause("p.visible"), *self._wanted]
             rows += self._run(
                 f"SELECT {_COLUMNS} FROM {tables} {_PEERS} "
                 f"WHERE {' AND '.join(clause.sql for clause in clauses)} "
