@@ -38,6 +38,8 @@ HOPELESS_SECONDS = 1.0
 FIRST_LOCATE_SECONDS = 0.25
 LONGEST_LOCATE_SECONDS = 2.0
 MOST_RECHECKS = 3
+MOST_WASTED_BYTES = 256 << 20
+"""How much is read in vain to find what an interrupted run had verified after its last journal."""
 
 
 class Downloader:
@@ -202,14 +204,14 @@ class _Run:
         """What there is of the content, with room for the rest. Raises DiskFull."""
         journal = self._part.load() if self._resumed_bytes is None else None
         held = PieceMap(manifest.piece_count)
-        is_known = self._part.is_empty
+        was_empty, most_wasted_bytes = self._part.is_empty, None
         if journal and journal.manifest_digest == group.manifest_digest:
-            held, is_known = journal.held_map(), True
+            held, most_wasted_bytes = journal.held_map(), MOST_WASTED_BYTES
         assembly = Assembly(self._part, manifest, held, self._threads)
         await assembly.reserve()
         self._assembly, self._believed = None, group.manifest_digest
-        if not is_known:
-            await assembly.adopt()
+        if not was_empty:
+            await assembly.adopt(most_wasted_bytes)
         if self._resumed_bytes is None:
             self._resumed_bytes = assembly.verified_bytes
             users = tuple(dict.fromkeys(source.user for source in group.sources))

@@ -13,6 +13,8 @@ from p2p_client.content.manifest import Manifest
 from p2p_client.errors import DirectoryUnreachable, TransferFailed
 from p2p_client.models import Digest
 
+pytestmark = pytest.mark.slow
+
 CONTENT = some_bytes(12 * MIB + 777)
 DIGEST, MANIFEST = digest_of(CONTENT)
 PACE = 30 * MIB

@@ -1,6 +1,8 @@
 """The journal: whatever is read back is exactly what was written, or nothing."""
 
 import os
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,8 +82,9 @@ def test_arbitrary_bytes_are_no_journal(noise: bytes) -> None:
 
 
 @pytest.fixture
-def journal_file(tmp_path: Path) -> JournalFile:
-    return JournalFile(Place.open(tmp_path / "target", overwrite=False), ".journal")
+def journal_file(tmp_path: Path) -> Iterator[JournalFile]:
+    with closing(Place.open(tmp_path / "target", overwrite=False)) as place:
+        yield JournalFile(place, ".journal")
 
 
 def test_a_saved_journal_is_private_and_leaves_no_other_file(

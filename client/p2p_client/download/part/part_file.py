@@ -139,26 +139,33 @@ class PartFile:
             return offset  # cannot tell holes from data
 
     def keep(self, manifest_digest: ManifestDigest, size_bytes: int, held: PieceMap) -> None:
-        """Makes what is held durable, data first and then the journal. `held` is not shared with
-        anybody who changes it meanwhile. Raises DiskFull, TransferFailed."""
+        """Makes what is held durable, data first and then the journal.
+
+        A journal that finds no room stays as it was, for the data may well fit: what it does not
+        tell is found again by reading. `held` is not shared with anybody who changes it meanwhile.
+        Raises DiskFull, TransferFailed.
+        """
         with self._keeping:
             if self.is_closed:
                 return  # published while this waited for its turn
             try:
                 os.fdatasync(self._fd)
-                found = os.fstat(self._fd)
-                self._journal.save(
-                    Journal(
-                        self._digest,
-                        manifest_digest,
-                        size_bytes,
-                        found.st_dev,
-                        found.st_ino,
-                        held.to_bytes(),
-                    )
-                )
             except OSError as error:
                 raise disk_error(self.place, error) from None
+            found = os.fstat(self._fd)
+            journal = Journal(
+                self._digest,
+                manifest_digest,
+                size_bytes,
+                found.st_dev,
+                found.st_ino,
+                held.to_bytes(),
+            )
+            try:
+                self._journal.save(journal)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise disk_error(self.place, error) from None
 
     def trim(self, end: int) -> None:
         """Gives back the room after `end`, where nothing is verified."""
