@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 1_000
 SHOWN_HEX = 12  # of a digest in a table: unique among billions of files, and enough for `get`
 
+Size = Annotated[str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")]
+
 
 def search(
     context: typer.Context,
@@ -30,12 +32,8 @@ def search(
     media_type: Annotated[
         str | None, typer.Option("--type", metavar="TYPE", help="Like image/png, or image.")
     ] = None,
-    min_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")
-    ] = None,
-    max_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")
-    ] = None,
+    min_size: Size = None,
+    max_size: Size = None,
     digest: Annotated[
         str | None, typer.Option(metavar="DIGEST", help="Or the first 8 or more digits of one.")
     ] = None,
