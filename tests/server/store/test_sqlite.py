@@ -130,7 +130,7 @@ async def test_what_is_gone_leaves_no_row_behind(store: SqliteStore, tmp_path: P
     reader = apsw.Connection(str(tmp_path / "directory.db"))
     tables = ("peers", "catalogs", "resources", "partials", "paths_docsize")
 
-    def rows() -> list[int]:
+    def rows() -> list[object]:
         return [reader.execute(f"SELECT count(*) FROM {t}").fetchall()[0][0] for t in tables]
 
     await purged(store)

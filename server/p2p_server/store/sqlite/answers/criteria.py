@@ -22,9 +22,10 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """An index that names all rows which can fulfil one criterion: `tables` is a FROM clause."""
+    """An index that names all rows which can fulfil one criterion."""
 
-    tables: str
+    table: str
+    row: str
     clause: Clause
 
 
@@ -35,6 +36,10 @@ class Ordering:
     index: str
     column: str
     descending: bool
+
+    @property
+    def walk(self) -> str:
+        return f"resources AS r INDEXED BY {self.index}"
 
     @property
     def sql(self) -> str:
@@ -49,9 +54,6 @@ ORDERINGS = {
     Order.SMALLEST: Ordering("resources_by_size", "size_bytes", descending=False),
     Order.NEWEST: Ordering("resources_by_time", "modified_us", descending=True),
 }
-
-
-ALL_PATHS = Narrowing("resources AS r INDEXED BY resources_by_path", Clause("1"))
 
 
 def conditions(criteria: Criteria) -> list[Clause]:
@@ -127,15 +129,13 @@ def _texts(criteria: Criteria) -> tuple[str, ...]:
 
 
 def _by_index(index: str, clause: Clause) -> Narrowing:
-    return Narrowing(f"resources AS r INDEXED BY {index}", clause)
+    return Narrowing(f"resources AS r INDEXED BY {index}", "r.row", clause)
 
 
 def _by_trigrams(wanted: tuple[str, ...]) -> Narrowing:
     assert all(len(trigram) == TRIGRAM_LENGTH for trigram in wanted)
     quoted = " AND ".join('"' + trigram.replace('"', '""') + '"' for trigram in wanted)
-    return Narrowing(
-        "paths CROSS JOIN resources AS r ON r.row = paths.rowid", Clause("paths MATCH ?", (quoted,))
-    )
+    return Narrowing("paths", "paths.rowid", Clause("paths MATCH ?", (quoted,)))
 
 
 def _owner_clause(criteria: Criteria) -> Clause:

@@ -26,10 +26,8 @@ from p2p_server.directory.models import (
     SortKey,
 )
 from p2p_server.store.sqlite.answers.criteria import (
-    ALL_PATHS,
     ORDERINGS,
     Clause,
-    Narrowing,
     conditions,
     narrowings,
     stretches,
@@ -47,6 +45,8 @@ _COLUMNS = (
     "r.row, r.folded_path, r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_us, "
     "r.media_type, p.peer_id"
 )
+ALL_PATHS = "resources AS r INDEXED BY resources_by_path"
+CANDIDATES = "json_each(?) AS candidate CROSS JOIN resources AS r ON r.row = candidate.value"
 _PEERS = "CROSS JOIN peers AS p ON p.catalog = r.catalog"
 
 
@@ -75,51 +75,53 @@ class _Search:
         self._limit = limit
         self._ends_at = time.monotonic() + MOST_SECONDS
 
-    def rows(self) -> Sequence[Row]:
-        if (narrow := self._narrow(FEW)) is not None:
-            return self._gather(narrow)
+    def rows(self) -> list[Row]:
+        if (few := self._candidates(FEW)) is not None:
+            return self._gather(few)
         if not self._wanted:
-            return self._walk(None)
+            return self._in_order(self._ordering.walk)
         try:
-            return self._walk(SHORT_WALK_STEPS)
+            return self._in_order(self._ordering.walk, most_steps=SHORT_WALK_STEPS)
         except _TooFar:
-            return self._gather(self._narrow(MANY) or ALL_PATHS)
+            many = self._candidates(MANY)
+            return self._in_order(ALL_PATHS) if many is None else self._gather(many)
 
-    def _narrow(self, most: int) -> Narrowing | None:
-        """The first index that has at most so many candidates; None: all have more."""
+    def _candidates(self, most: int) -> str | None:
+        """Rows (a JSON array) from the first index that names so few; None: all name more."""
         for narrowing in self._narrowings:
-            sql = f"SELECT count(*) FROM (SELECT 1 FROM {narrowing.tables} WHERE "
-            sql = sql.replace(" CROSS JOIN resources AS r ON r.row = paths.rowid", "")
-            counted = self._run(
-                f"{sql}{narrowing.clause.sql} LIMIT ?)", (*narrowing.clause.values, most + 1)
+            ((count, rows),) = self._run(
+                f"SELECT count(*), json_group_array(row) FROM (SELECT {narrowing.row} AS row "
+                f"FROM {narrowing.table} WHERE {narrowing.clause.sql} LIMIT ?)",
+                (*narrowing.clause.values, most + 1),
             )
-            if counted[0][0] <= most:
-                return narrowing
+            if count <= most:
+                return str(rows)
         return None
 
-    def _gather(self, narrowing: Narrowing) -> list[Row]:
-        return self._in_order(narrowing.tables, [narrowing.clause])
-
-    def _walk(self, most_steps: int | None) -> list[Row]:
-        """Raises _TooFar after so many steps."""
-        return self._in_order(f"resources AS r INDEXED BY {self._ordering.index}", [], most_steps)
+    def _gather(self, candidates: str) -> list[Row]:
+        return self._in_order(CANDIDATES, (candidates,))
 
     def _in_order(
-        self, tables: str, extra: list[Clause], most_steps: int | None = None
+        self, tables: str, values: Sequence[Value] = (), most_steps: int | None = None
     ) -> list[Row]:
-        rows: list[Row] = []
+        """What fulfils the criteria, from a FROM clause. Raises _TooFar after so many steps."""
+        found: list[Row] = []
         for stretch in self._stretches:
-            clauses = [*extra, stretch, Clause("p.visible"), *self._wanted]
-            rows += self._run(
+            clauses = [stretch, Clause("p.visible"), *self._wanted]
+            found += self._run(
                 f"SELECT {_COLUMNS} FROM {tables} {_PEERS} "
                 f"WHERE {' AND '.join(clause.sql for clause in clauses)} "
                 f"ORDER BY {self._ordering.sql} LIMIT ?",
-                (*(v for clause in clauses for v in clause.values), self._limit - len(rows)),
+                (
+                    *values,
+                    *(value for clause in clauses for value in clause.values),
+                    self._limit - len(found),
+                ),
                 most_steps,
             )
-            if len(rows) >= self._limit:
+            if len(found) >= self._limit:
                 break
-        return rows
+        return found
 
     def _run(self, sql: str, values: Sequence[Value], most_steps: int | None = None) -> list[Row]:
         with _bounded(self._connection, self._ends_at, most_steps):
