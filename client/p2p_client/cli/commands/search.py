@@ -18,6 +18,11 @@ SHOWN_HEX = 12  # of a digest in a table: unique among billions of files, and en
 
 Size = Annotated[str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")]
 
+Limit = Annotated[int, typer.Option(metavar="N", help="Show at most so many; 0: all.")]
+DigestPrefix = Annotated[
+    str | None, typer.Option(metavar="DIGEST", help="Or the first 8 or more digits of one.")
+]
+
 
 def search(
     context: typer.Context,
@@ -34,12 +39,8 @@ def search(
     ] = None,
     min_size: Size = None,
     max_size: Size = None,
-    digest: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="Or the first 8 or more digits of one.")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(metavar="N", help="Show at most so many; 0: all.")
-    ] = DEFAULT_LIMIT,
+    digest: DigestPrefix = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> None:
     """Find resources; without any words or options, all of them."""
     from p2p_client.cli.run import run
