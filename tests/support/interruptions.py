@@ -13,8 +13,8 @@ import pytest
 from tests.support.downloads import MIB, Downloads, some_bytes
 from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 
+from p2p_client.download.part.claim import part_names
 from p2p_client.download.part.journal import Journal, JournalFile
-from p2p_client.download.part.part_file import part_names
 from p2p_client.download.place import Place
 from p2p_client.errors import TransferFailed
 

@@ -19,7 +19,8 @@ from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.events import Event, Finished, Progress, Started
 from p2p_client.download.fetcher import Fetcher
 from p2p_client.download.part.assembly import Assembly, settled
-from p2p_client.download.part.part_file import PartFile, sweep_leftovers
+from p2p_client.download.part.claim import sweep_leftovers
+from p2p_client.download.part.part_file import PartFile
 from p2p_client.download.picker.groups import Group
 from p2p_client.download.place import Place
 from p2p_client.download.sources import Locate, Sources

@@ -195,7 +195,7 @@ async def test_a_manifest_other_than_the_listed_one_bans_its_source(
     good = FakeSource("good", CONTENT, behaviour=Behaviour(bytes_per_second=PACE))
     async with running(bad, good) as directory:
         listed = [bad.holding(), good.holding()]
-        bad.behaviour.manifest = digest_of(b"something else")[1]
+        bad.behaviour.manifest = digest_of(some_bytes(len(CONTENT), seed=3))[1]
 
         async def locate(digest: Digest) -> list[object]:
             return list(listed)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p_client.download.place import Place, file_mode, safe_name
+from p2p_client.download.place import Place, file_mode, rename_without_clobbering, safe_name
 from p2p_client.errors import LocalRefusal, TargetExists, TargetUnwritable
 
 HOSTILE = [
@@ -171,6 +171,18 @@ def test_a_target_that_appears_meanwhile_is_left_alone(tmp_path: Path) -> None:
 
     assert (tmp_path / "target").read_bytes() == b"precious"
     assert (tmp_path / ".part").read_bytes() == b"whole"
+
+
+def test_the_rename_itself_refuses_to_clobber(tmp_path: Path) -> None:
+    """What appears between the last check and the rename is safe too."""
+    place = Place.open(tmp_path / "target", overwrite=False)
+    name, _ = part_of(place)
+    (tmp_path / "target").write_bytes(b"precious")
+
+    with pytest.raises(FileExistsError):
+        rename_without_clobbering(name, "target", place.folder_fd)
+
+    assert (tmp_path / "target").read_bytes() == b"precious"
 
 
 def test_a_part_that_was_swapped_is_not_published(tmp_path: Path) -> None:
