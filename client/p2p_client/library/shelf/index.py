@@ -31,7 +31,7 @@ class _KnownFolder:
     files: set[str] = field(default_factory=set)  # as listed
     folders: set[FolderKey] = field(default_factory=set)
     identity: Identity | None = None
-    is_lost: bool = False  # a root that is not there now
+    is_lost: bool = False  # a root that is not there now, or closed to us
     skipped: tuple[Skipped, ...] = ()
     failed: dict[str, Skipped] = field(default_factory=dict)  # files that would not be read
 
@@ -132,11 +132,20 @@ class Index:
                 self._forget_folder(child)
         new = [folder for folder in listing.folders if self.add_folder(folder)]
         known.folders = set(now)
-        known.is_lost, known.identity = False, listing.identity
-        self.watched.put(key, _watched_path(known.folder), listing.identity)
+        self._look_after(key, known, listing)
         before = set(known.skipped)
         known.skipped = (*listing.skipped, *clashing)
         return gone, new, [item for item in known.skipped if item not in before]
+
+    def _look_after(self, key: FolderKey, known: _KnownFolder, listing: Listing) -> None:
+        """Whether it can be watched now. A folder that is closed to us tells nothing itself; the
+        one above it does, and a root has none."""
+        known.is_lost = listing.identity is None and key[1] == ""
+        known.identity = listing.identity or known.folder.identity
+        if known.is_lost:
+            self.watched.drop(key)
+        else:
+            self.watched.put(key, _watched_path(known.folder), known.identity)
 
     def lose_folder(self, key: FolderKey) -> tuple[list[str], list[Skipped]]:
         """The folder is gone with all below it; a root stays known, for it may come back.
@@ -145,7 +154,8 @@ class Index:
             Paths of files that are no longer there, and what is newly skipped.
         """
         known = self._folders.get(key)
-        if known is None or known.is_lost:
+        gone = (Skipped(printable(key[0]), "is not there"),)
+        if known is None or known.skipped == gone:
             return [], []
         lost = list(self._paths_below(key))
         self._forget_folder(key)
@@ -154,8 +164,8 @@ class Index:
         self.add_folder(known.folder)
         self.watched.drop(key)
         self._folders[key].is_lost = True
-        self._folders[key].skipped = (Skipped(printable(key[0]), "is not there"),)
-        return lost, list(self._folders[key].skipped)
+        self._folders[key].skipped = gone
+        return lost, list(gone)
 
     def lost_roots(self) -> list[FolderKey]:
         return [(root, "") for root in self._roots if self._folders[(root, "")].is_lost]
