@@ -3,8 +3,6 @@
 import asyncio
 import time
 
-SLOWEST_BYTES_PER_SECOND = 16 << 10
-"""Slower than this a chunk would take longer than others wait for one."""
 BURST_SECONDS = 0.1
 CHUNKS_PER_SECOND = 8
 SMALLEST_CHUNK_BYTES = 16 << 10
@@ -14,8 +12,8 @@ LARGEST_CHUNK_BYTES = 1 << 20
 class Bucket:
     """Virtual scheduling form of a token bucket (ATM Forum's GCRA): one number for all its state.
 
-    Whoever takes more than there is goes into debt and waits until it is paid, behind those who came
-    before; so the rate holds over any time longer than the burst, whatever sizes are taken.
+    Whoever takes more than there is goes into debt and waits until it is paid, behind those who
+    came before; so the rate holds over any time longer than the burst, whatever sizes are taken.
 
     Args:
         bytes_per_second: > 0.

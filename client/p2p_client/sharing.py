@@ -64,6 +64,7 @@ class Sharing:
             max_uploads=settings.max_uploads,
             idle_timeout_seconds=settings.idle_timeout_seconds,
             clock=clock,
+            limit_bytes_per_second=settings.limit_up_bytes_per_second,
         )
 
     async def open(self) -> int:

@@ -29,6 +29,7 @@ from p2p_client.download.tally import Tally
 from p2p_client.errors import DiskFull, PeerError, TargetExists, TransferFailed
 from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Digest, ManifestDigest
+from p2p_client.pace import Pace
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels
@@ -61,6 +62,7 @@ class Downloader:
         self._channels = channels
         self._settings = settings
         self._patience_seconds = patience_seconds
+        self._pace = Pace(settings.limit_down_bytes_per_second)
         keep_freed_memory()
 
     async def fetch(
@@ -95,9 +97,8 @@ class Downloader:
                 ThreadPoolExecutor(self._settings.download_streams + 2, "p2p-download")
             )
             tally = Tally(on_event)
-            sources = Sources(
-                digest, self._locate, self._channels, self._settings.idle_timeout_seconds, tally
-            )
+            idle_seconds = self._settings.idle_timeout_seconds
+            sources = Sources(digest, self._locate, self._channels, idle_seconds, self._pace, tally)
             run = _Run(digest, part, sources, tally, threads, on_event)
             run.streams = self._settings.download_streams
             run.patience_seconds = self._patience_seconds

@@ -40,6 +40,10 @@ def get(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that is there already.")
     ] = False,
+    limit_down: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Fetch no faster, such as 20MB (a second)."),
+    ] = None,
 ) -> None:
     """Fetch a file from all who have it; resumes by itself."""
     from p2p_client.cli.failures import Stopped
@@ -52,7 +56,7 @@ def get(
     options = context.ensure_object(GlobalOptions)
     view = DownloadView(options.output)
     work = _get(
-        options.settings(),
+        options.settings(limit_down=limit_down),
         view,
         target,
         owner=parse_user(owner) if owner else None,
