@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import Network
+from tests.support.network import CLIENT, Network
 
 OURS_TLS, OURS_INSECURE = "p2p-client get (TLS)", "p2p-client get (--insecure)"
 
@@ -130,13 +130,13 @@ def ours_insecure(original: Path, scratch: Path) -> Iterator[Contender | None]:
 
 @contextlib.contextmanager
 def _network(name: str, original: Path, scratch: Path, *, insecure: bool) -> Iterator[Contender]:
-    scratch.mkdir()
-    with Network(scratch, insecure=insecure) as network:
-        network.share("sharer", original)
-        fetcher = network.user("fetcher")
+    with Network(scratch) as network:
+        network.directory(insecure=insecure)
+        sharer, fetcher = network.user("sharer"), network.user("fetcher")
+        sharer.share(original, within_seconds=120)
         yield Contender(
             name,
-            lambda target: fetcher.command("get", f"sharer:{original.name}", "-o", str(target)),
+            lambda target: [str(CLIENT), "get", f"sharer:{original.name}", "-o", str(target)],
             fetcher.environment,
         )
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SLOWEST_BYTES_PER_SECOND = 16 << 10
+"""The lowest limit: with a lower one a chunk would take longer than others wait for one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -32,4 +35,6 @@ class Settings:
     directory_timeout_seconds: float = 10.0  # how long a command waits for the directory
     max_uploads: int = 64  # streams served at once
     idle_timeout_seconds: float = 30.0  # a stalled source or reader is given up after this
+    limit_up_bytes_per_second: float | None = None  # over all uploads; None: no limit
+    limit_down_bytes_per_second: float | None = None  # over all downloads
     download_streams: int = 4  # pieces in flight over all sources of one download

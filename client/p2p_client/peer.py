@@ -19,14 +19,13 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from p2p_client.config import Address, Settings
 from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Finished
 from p2p_client.download.place import safe_name
 from p2p_client.errors import PeerError, UsageError
-from p2p_client.library.library import LibraryEvent
 from p2p_client.membership.driver import Membership
 from p2p_client.models import (
     Digest,
@@ -43,8 +42,11 @@ from p2p_client.net.endpoints import candidate_endpoints
 from p2p_client.net.identity import Identity, load_or_create
 from p2p_client.net.trust import KnownDirectories
 from p2p_client.resolve import Content, contents_of, resolve
-from p2p_client.sharing import ShareReady, Sharing, best_endpoint
 from p2p_client.state import Joined, StateFolder, default_state_dir
+
+if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
+    from p2p_client.library.events import LibraryEvent
+    from p2p_client.sharing import ShareReady, Sharing
 
 MOST_MATCHES_TO_CHOOSE_FROM = 10_000
 PAGE_SIZE = 1_000
@@ -187,7 +189,7 @@ class Peer:
         return self._membership
 
     def _open_session(
-        self, sharing: Sharing | None, endpoints: tuple[Endpoint, ...], port: int
+        self, sharing: "Sharing | None", endpoints: tuple[Endpoint, ...], port: int
     ) -> None:
         self._membership = Membership(
             self._directory,
@@ -210,8 +212,8 @@ class Peer:
     # --- sharing -------------------------------------------------------------------------------
 
     async def share(
-        self, *paths: Path, on_event: Callable[[LibraryEvent], None] | None = None
-    ) -> ShareReady:
+        self, *paths: Path, on_event: "Callable[[LibraryEvent], None] | None" = None
+    ) -> "ShareReady":
         """Shares files and folders until the peer is left; may be called again for more.
 
         Returns once everything there is hashed and announced, and our endpoints are judged.
@@ -231,17 +233,11 @@ class Peer:
         membership = await self._session()
         await sharing.library.ready()
         await membership.announced()
-        statuses = tuple(membership.endpoint_statuses)
-        return ShareReady(
-            endpoint=best_endpoint(statuses),
-            resources=sharing.catalog.resource_count,
-            size_bytes=sharing.catalog.size_bytes,
-            skipped=tuple(sharing.library.skipped),
-            rejected=tuple(membership.rejected),
-            endpoint_statuses=statuses,
-        )
+        return sharing.ready_report(tuple(membership.endpoint_statuses), tuple(membership.rejected))
 
-    async def _open_sharing(self) -> Sharing:
+    async def _open_sharing(self) -> "Sharing":
+        from p2p_client.sharing import Sharing
+
         if self._sharing is None:
             sharing = Sharing(
                 self.state,
@@ -254,7 +250,7 @@ class Peer:
             self._sharing = sharing
         return self._sharing
 
-    async def _open_listed_session(self, sharing: Sharing) -> None:
+    async def _open_listed_session(self, sharing: "Sharing") -> None:
         """Puts a listed session in the place of a client-only one, once."""
         if self.peer_id == sharing.peer_id:
             return

@@ -9,6 +9,7 @@ from datetime import datetime
 from p2p_client.config import Settings
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.library import Library, LibraryEvent, Skipped
+from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Endpoint, EndpointStatus, Granted, PeerId, RejectedItem, Verdict
 from p2p_client.net.identity import Identity
 from p2p_client.state import StateFolder
@@ -54,7 +55,7 @@ class Sharing:
         self._listeners: list[Callable[[LibraryEvent], None]] = []
         self.peer_id: PeerId = state.peer_id()
         self.catalog = Catalog(epoch=secrets.token_urlsafe(12))
-        self.library = Library(state.cache_file, self.catalog, self._tell)
+        self.library = Library(state.cache_file, self.catalog, self._tell, private=(state.path,))
         self._server = UploadServer(
             self.library,
             identity,
@@ -63,10 +64,12 @@ class Sharing:
             max_uploads=settings.max_uploads,
             idle_timeout_seconds=settings.idle_timeout_seconds,
             clock=clock,
+            limit_bytes_per_second=settings.limit_up_bytes_per_second,
         )
 
     async def open(self) -> int:
         """Listens; answers the port. Raises LocalRefusal when it is taken."""
+        keep_freed_memory()
         try:
             return await self._server.start(self._listen)
         except BaseException:
@@ -84,6 +87,18 @@ class Sharing:
     def active_uploads(self) -> int:
         return self._server.active_uploads
 
+    def ready_report(
+        self, statuses: tuple[EndpointStatus, ...], rejected: tuple[RejectedItem, ...]
+    ) -> ShareReady:
+        return ShareReady(
+            endpoint=_best_endpoint(statuses),
+            resources=self.catalog.resource_count,
+            size_bytes=self.catalog.size_bytes,
+            skipped=tuple(self.library.skipped),
+            rejected=rejected,
+            endpoint_statuses=statuses,
+        )
+
     async def close(self) -> None:
         """Ends the streams after a short grace, and frees the state folder for another sharer."""
         try:
@@ -96,7 +111,7 @@ class Sharing:
             listener(event)
 
 
-def best_endpoint(statuses: tuple[EndpointStatus, ...]) -> Endpoint | None:
+def _best_endpoint(statuses: tuple[EndpointStatus, ...]) -> Endpoint | None:
     """The endpoint to show a person: one that others reach, else one that neighbours reach."""
     for verdict in (Verdict.REACHABLE, Verdict.LOCAL_ONLY):
         for status in statuses:

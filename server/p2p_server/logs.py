@@ -69,8 +69,9 @@ def _judged(event: Judged) -> str:
     if is_visible(event.statuses):
         reached = _those(event.statuses, Verdict.REACHABLE, Verdict.LOCAL_ONLY)
         return f"{event.user} is listed at {reached}"
-    tried = _those(event.statuses, *Verdict) or "no address"
-    return f"{event.user} is not listed, for it cannot be reached at {tried}"
+    tried = _those(event.statuses, *Verdict)
+    why = f"cannot be reached at {tried}" if tried else "offers no address"
+    return f"{event.user} is not listed, for it {why}"
 
 
 def _those(statuses: tuple[EndpointStatus, ...], *verdicts: Verdict) -> str:

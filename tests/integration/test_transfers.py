@@ -345,3 +345,26 @@ def test_thousands_of_small_files_are_listed_and_followed(
     shutil.rmtree(alice.folder / "many" / "7")
     alice.file("many/new.txt", "new")
     eventually(lambda: len(bob.search("many/", "--limit", "5000")) == 2901)
+
+
+@pytest.mark.parametrize("limited", ["sharer", "downloader"])
+def test_a_limit_is_kept(users: tuple[User, User, User], limited: str) -> None:
+    """Only that it is not faster: how much slower a machine is, is its own affair."""
+    alice, _, carol = users
+    alice.file("data.bin", os.urandom(12 * MIB))
+    alice.share("data.bin", arguments=("--limit-up", "6MiB") if limited == "sharer" else ())
+    limit_down = ("--limit-down", "6MiB") if limited == "downloader" else ()
+
+    finished = carol.run("get", "data.bin", "--json", *limit_down).event("finished")
+
+    assert finished["seconds"] >= 12 / 6 - 0.2
+    assert finished["digest"] == alice.run("id", "data.bin", "--json").records[0]["digest"]
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "1kB", "fast", "99999999TB", ""])
+def test_an_absurd_limit_is_refused(users: tuple[User, User, User], rate: str) -> None:
+    alice, _, carol = users
+    alice.file("a.txt", "a")
+
+    assert alice.run("share", "a.txt", f"--limit-up={rate}").failed(2)
+    assert carol.run("get", "a.txt", f"--limit-down={rate}").failed(2)

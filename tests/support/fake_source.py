@@ -75,7 +75,7 @@ class FakeSource(PeerServiceServicer):
     def __post_init__(self) -> None:
         self.digest, self.manifest = digest_of(self.content)
         self._server: grpc.aio.Server | None = None
-        self._dead = asyncio.Event()
+        self.dead = asyncio.Event()
 
     @property
     def peer_id(self) -> PeerId:
@@ -91,10 +91,10 @@ class FakeSource(PeerServiceServicer):
         add_PeerServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
-        self._dead.clear()
+        self.dead.clear()
 
     async def stop(self) -> None:
-        self._dead.set()
+        self.dead.set()
         if self._server is not None:
             server, self._server = self._server, None
             await server.stop(None)
@@ -111,7 +111,7 @@ class FakeSource(PeerServiceServicer):
         self, request: peer_pb2.GetManifestRequest, context: "Context"
     ) -> peer_pb2.GetManifestResponse:
         if self.behaviour.stall_manifest:
-            await self._dead.wait()
+            await self.dead.wait()
         if self.behaviour.refuse_manifest:
             await refuse(context, self.behaviour.refuse_manifest)
         sent = self.behaviour.manifest or self.manifest
@@ -164,17 +164,17 @@ class FakeSource(PeerServiceServicer):
     async def _misbehave(self, context: "Context") -> None:
         behaviour, served = self.behaviour, self.served_bytes
         if _reached(behaviour.stall_after_bytes, served):
-            await self._dead.wait()
+            await self.dead.wait()
         if _reached(behaviour.fail_after_bytes, served):
             await refuse(context, behaviour.fail_reason)
         if _reached(behaviour.die_after_bytes, served):
             behaviour.die_after_bytes = None
-            self._dead.set()
+            self.dead.set()
             if self._server is not None:
                 # From within its own handler a server cannot be waited for.
                 asyncio.get_running_loop().call_soon(asyncio.Task, self.stop())
             await asyncio.sleep(60)
-        while _reached(behaviour.empty_chunks_after_bytes, served) and not self._dead.is_set():
+        while _reached(behaviour.empty_chunks_after_bytes, served) and not self.dead.is_set():
             await context.write(peer_pb2.FetchFileResponse())
             await asyncio.sleep(0.01)
 

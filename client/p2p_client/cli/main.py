@@ -62,47 +62,55 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+Server = Annotated[
+    str | None,
+    typer.Option(
+        envvar="P2P_SERVER",
+        metavar="HOST:PORT[,...]",
+        help="The directory, or several instances of it.  [default: as joined]",
+    ),
+]
+User = Annotated[
+    str | None,
+    typer.Option(envvar="P2P_USER", metavar="NAME", help="Your name.  [default: as joined]"),
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(envvar="P2P_STATE_DIR", metavar="DIR", help="Where your key and settings are."),
+]
+Fingerprint = Annotated[
+    str | None,
+    typer.Option(metavar="FP", help="The directory's key, known to you beforehand."),
+]
+Insecure = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure", envvar="P2P_INSECURE", help="Without TLS, as the directory must be too."
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else there.")
+]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Say more on stderr; tracebacks too.")
+]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+
+
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            envvar="P2P_SERVER",
-            metavar="HOST:PORT[,...]",
-            help="The directory, or several instances of it.  [default: as joined]",
-        ),
-    ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option(envvar="P2P_USER", metavar="NAME", help="Your name.  [default: as joined]"),
-    ] = None,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="P2P_STATE_DIR", metavar="DIR", help="Where your key and settings are."
-        ),
-    ] = None,
-    fingerprint: Annotated[
-        str | None,
-        typer.Option(metavar="FP", help="The directory's key, known to you beforehand."),
-    ] = None,
-    insecure: Annotated[
-        bool | None,
-        typer.Option(
-            "--insecure", envvar="P2P_INSECURE", help="Without TLS, as the directory must be too."
-        ),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else there.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Say more on stderr; tracebacks too.")
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
+    server: Server = None,
+    user: User = None,
+    state_dir: StateDir = None,
+    fingerprint: Fingerprint = None,
+    insecure: Insecure = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    version: Version = False,
 ) -> None:
     """Share files with people, find theirs, and fetch them from each other: every byte verified."""
     context.obj = GlobalOptions(server, user, state_dir, fingerprint, insecure, json, verbose)

@@ -11,7 +11,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from p2p_client.cli.render import Output
-from p2p_client.config import Address, Settings
+from p2p_client.cli.sizes import parse_size
+from p2p_client.config import SLOWEST_BYTES_PER_SECOND, Address, Settings
 from p2p_client.errors import UsageError
 
 DEFAULT_PORT = 50051
@@ -23,6 +24,8 @@ COMMAND_VALUES = frozenset(
     {
         "--listen",
         "--advertise",
+        "--limit-up",
+        "--limit-down",
         "--owner",
         "--glob",
         "--type",
@@ -95,6 +98,8 @@ class GlobalOptions:
         user: str | None = None,
         listen: str | None = None,
         advertise: Iterable[str] = (),
+        limit_up: str | None = None,
+        limit_down: str | None = None,
     ) -> Settings:
         """What a peer is started with; the arguments of the command win over the global options.
 
@@ -111,6 +116,8 @@ class GlobalOptions:
             insecure=self.insecure,
             advertise=tuple(parse_address(text, lowest_port=1) for text in advertise),
             listen=parse_address(listen) if listen else Settings().listen,
+            limit_up_bytes_per_second=parse_rate(limit_up) if limit_up is not None else None,
+            limit_down_bytes_per_second=parse_rate(limit_down) if limit_down is not None else None,
         )
 
 
@@ -157,6 +164,21 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
     if not parts:
         raise UsageError(f"{text!r} names no directory: write HOST:PORT")
     return tuple(parse_address(part, default_port=DEFAULT_PORT, lowest_port=1) for part in parts)
+
+
+def parse_rate(text: str) -> float:
+    """Bytes per second of `20MB`, `512KiB/s`. Raises UsageError for no rate, or one too low."""
+    bare = text.strip().removesuffix("/s")
+    try:
+        bytes_per_second = parse_size(bare)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if bytes_per_second < SLOWEST_BYTES_PER_SECOND:
+        raise UsageError(
+            f"a limit of {text!r} is too low: at least {SLOWEST_BYTES_PER_SECOND >> 10}KiB a "
+            "second, or no limit at all"
+        )
+    return float(bytes_per_second)
 
 
 def parse_user(text: str) -> str:

@@ -19,7 +19,8 @@ from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.events import Event, Finished, Progress, Started
 from p2p_client.download.fetcher import Fetcher
 from p2p_client.download.part.assembly import Assembly, settled
-from p2p_client.download.part.part_file import PartFile, sweep_leftovers
+from p2p_client.download.part.claim import sweep_leftovers
+from p2p_client.download.part.part_file import PartFile
 from p2p_client.download.picker.groups import Group
 from p2p_client.download.place import Place
 from p2p_client.download.sources import Locate, Sources
@@ -28,26 +29,40 @@ from p2p_client.download.tally import Tally
 from p2p_client.errors import DiskFull, PeerError, TargetExists, TransferFailed
 from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Digest, ManifestDigest
+from p2p_client.pace import Pace
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels
 
-STARVED_SECONDS = 10.0
-"""How long sources are waited for when there is nothing to do."""
+PATIENCE_SECONDS = 10.0
 HOPELESS_SECONDS = 1.0
-"""The same, when every source that is listed has lied."""
+"""How long new sources are waited for when every one that is listed has lied."""
 FIRST_LOCATE_SECONDS = 0.25
 LONGEST_LOCATE_SECONDS = 2.0
 MOST_RECHECKS = 3
+MOST_WASTED_BYTES = 256 << 20
+"""How much is read in vain to find what an interrupted run had verified after its last journal."""
 
 
 class Downloader:
-    """Fetches contents; any number at once."""
+    """Fetches contents; any number at once.
 
-    def __init__(self, locate: Locate, channels: "PeerChannels", settings: Settings) -> None:
+    `patience_seconds`: how long sources are waited for when none is left to ask.
+    """
+
+    def __init__(
+        self,
+        locate: Locate,
+        channels: "PeerChannels",
+        settings: Settings,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self._locate = locate
         self._channels = channels
         self._settings = settings
+        self._patience_seconds = patience_seconds
+        self._pace = Pace(settings.limit_down_bytes_per_second)
         keep_freed_memory()
 
     async def fetch(
@@ -82,11 +97,11 @@ class Downloader:
                 ThreadPoolExecutor(self._settings.download_streams + 2, "p2p-download")
             )
             tally = Tally(on_event)
-            sources = Sources(
-                digest, self._locate, self._channels, self._settings.idle_timeout_seconds, tally
-            )
-            streams = self._settings.download_streams
-            run = _Run(digest, part, sources, tally, threads, streams, on_event)
+            idle_seconds = self._settings.idle_timeout_seconds
+            sources = Sources(digest, self._locate, self._channels, idle_seconds, self._pace, tally)
+            run = _Run(digest, part, sources, tally, threads, on_event)
+            run.streams = self._settings.download_streams
+            run.patience_seconds = self._patience_seconds
             return await run.fetch()
 
 
@@ -100,15 +115,15 @@ class _Run:
         sources: Sources,
         tally: Tally,
         threads: Executor,
-        streams: int,
         on_event: Callable[[Event], None],
     ) -> None:
+        self.streams = 1
+        self.patience_seconds = PATIENCE_SECONDS
         self._digest = digest
         self._part = part
         self._sources = sources
         self._tally = tally
         self._threads = threads
-        self._streams = streams
         self._on_event = on_event
         self._began_at = time.monotonic()
         self._resumed_bytes: int | None = None  # None: no manifest so far
@@ -152,7 +167,9 @@ class _Run:
             self._verified_when_starved = self._tally.verified_count
             self._starved_at = now
             self._locate_wait = FIRST_LOCATE_SECONDS
-        longest = STARVED_SECONDS if self._sources.are_hopeful else HOPELESS_SECONDS
+        longest = self.patience_seconds
+        if not self._sources.are_hopeful:
+            longest = min(longest, HOPELESS_SECONDS)
         if now - self._starved_at >= longest:
             raise TransferFailed(self._why_failed())
         await asyncio.sleep(self._locate_wait)
@@ -189,14 +206,14 @@ class _Run:
         """What there is of the content, with room for the rest. Raises DiskFull."""
         journal = self._part.load() if self._resumed_bytes is None else None
         held = PieceMap(manifest.piece_count)
-        is_known = self._part.is_empty
+        was_empty, most_wasted_bytes = self._part.is_empty, None
         if journal and journal.manifest_digest == group.manifest_digest:
-            held, is_known = journal.held_map(), True
+            held, most_wasted_bytes = journal.held_map(), MOST_WASTED_BYTES
         assembly = Assembly(self._part, manifest, held, self._threads)
         await assembly.reserve()
         self._assembly, self._believed = None, group.manifest_digest
-        if not is_known:
-            await assembly.adopt()
+        if not was_empty:
+            await assembly.adopt(most_wasted_bytes)
         if self._resumed_bytes is None:
             self._resumed_bytes = assembly.verified_bytes
             users = tuple(dict.fromkeys(source.user for source in group.sources))
@@ -212,7 +229,7 @@ class _Run:
             return self._sources.fetchers(manifest_digest)
 
         fetchers = self._sources.fetchers(manifest_digest)
-        swarm = Swarm(assembly, fetchers, self._streams, self._tally)
+        swarm = Swarm(assembly, fetchers, self.streams, self._tally)
         try:
             return await swarm.run(refresh)
         finally:
@@ -221,6 +238,7 @@ class _Run:
     def _disbelieve(self, group: Group) -> None:
         """Nothing of it counts; what another manifest says is right is found again in the file."""
         self._sources.ban_group(group)
+        self._tally.disown()
         self._part.forget()
         self._assembly = self._believed = None
 

@@ -17,6 +17,7 @@ from p2p_client.content.manifest import Manifest, ManifestInvalid
 from p2p_client.errors import SourceMisbehaved, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
+from p2p_client.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Call = grpc.aio.UnaryStreamCall[peer_pb2.FetchFileRequest, peer_pb2.FetchFileResponse]
 
-CHUNK_BYTES = 1 << 20
+STALLED = "STALLED"
 END_SECONDS = 1.0
 """How long a source may take to end a stream of which we have all; it does not matter why."""
 
@@ -35,11 +36,16 @@ class Fetcher:
     """Asks the source of one holding. Any number of calls may run at once."""
 
     def __init__(
-        self, holding: Holding, channels: "PeerChannels", idle_timeout_seconds: float
+        self,
+        holding: Holding,
+        channels: "PeerChannels",
+        idle_timeout_seconds: float,
+        pace: Pace,
     ) -> None:
         self.holding = holding
         self._channels = channels
         self._idle_timeout_seconds = idle_timeout_seconds
+        self._pace = pace
 
     async def manifest(self) -> Manifest:
         """The manifest of the holding, seen to have the digest and the size that it lists.
@@ -80,7 +86,7 @@ class Fetcher:
             digest=self.holding.digest,
             read_offset=offset,
             read_limit=limit,
-            max_chunk_bytes=CHUNK_BYTES,
+            max_chunk_bytes=self._pace.chunk_bytes,
         )
         call = stub.FetchFile(request, metadata=self._metadata())
         try:
@@ -93,6 +99,7 @@ class Fetcher:
                 limit -= len(chunk)
                 if limit < 0:
                     raise _too_much()
+                await self._pace.keep(len(chunk))
                 yield chunk
             await _see_the_end(call)
         finally:
@@ -110,7 +117,7 @@ class Fetcher:
             return None
         except TimeoutError:
             seconds = f"{self._idle_timeout_seconds:g} s"
-            raise SourceUnavailable(f"it sent nothing for {seconds}", reason="STALLED") from None
+            raise SourceUnavailable(f"it sent nothing for {seconds}", reason=STALLED) from None
         except SourceUnavailable as error:
             await self._forget_connection(error)
             raise

@@ -148,7 +148,7 @@ class Place:
             if self.overwrite:
                 os.replace(name, self.name, src_dir_fd=self.folder_fd, dst_dir_fd=self.folder_fd)
             else:
-                _rename_without_clobbering(name, self.name, self.folder_fd)
+                rename_without_clobbering(name, self.name, self.folder_fd)
             os.fsync(self.folder_fd)
         except FileExistsError:
             raise TargetExists(
@@ -190,7 +190,7 @@ def file_mode() -> int:
     return 0o666 & ~umask
 
 
-def _rename_without_clobbering(old: str, new: str, folder_fd: int) -> None:
+def rename_without_clobbering(old: str, new: str, folder_fd: int) -> None:
     """Raises FileExistsError when `new` exists; atomic wherever the system allows it."""
     try:
         _renameat2(old, new, folder_fd)

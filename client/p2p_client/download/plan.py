@@ -41,6 +41,7 @@ class Failure(Enum):
 
     MISBEHAVED = "misbehaved"  # never again
     UNAVAILABLE = "unavailable"  # others first, later again, a few times
+    STALLED = "stalled"  # the same, but fewer times: each one costs the whole idle timeout
     STALE = "stale"  # not before it was located again
 
 
@@ -89,6 +90,7 @@ class _Stream:
     heard_at: float
     verified_at: float
     verified_count: int = 0
+    is_cut: bool = False  # asked for more than is wanted by now
     is_abandoned: bool = False
 
     def rate(self, now: float) -> float:
@@ -169,9 +171,9 @@ class Plan:
             case Failure.STALE:
                 asked.is_stale = True
                 asked.strikes += 1
-            case Failure.UNAVAILABLE:
+            case Failure.UNAVAILABLE | Failure.STALLED:
                 wait = min(FIRST_BACKOFF_SECONDS * 2**asked.strikes, LONGEST_BACKOFF_SECONDS)
-                asked.strikes += 1
+                asked.strikes += 2 if failure is Failure.STALLED else 1
                 asked.retry_at = now + wait
             case None:
                 pass
@@ -202,7 +204,11 @@ class Plan:
 
         Cost: O(streams + sources) a command.
         """
-        commands: list[Command] = []
+        commands: list[Command] = [
+            self._end(stream)
+            for stream, entry in self._open.items()
+            if entry.is_cut and entry.next_verified >= entry.stop and not entry.is_abandoned
+        ]
         while len(self._open) < self.streams:
             command = self._open_one(now)
             if command is None:
@@ -264,6 +270,7 @@ class Plan:
             victim = self._open[stream]
             tail = tail_length(left, rate, thief_rate)
             victim.stop -= tail
+            victim.is_cut = True
             return self._begin_stream(thief, victim.stop, victim.stop + tail, now)
         return self._abandon_stuck(thief, now)
 
@@ -276,8 +283,11 @@ class Plan:
         return None
 
     def _abandon(self, stream: StreamId) -> Abandon:
-        self._open[stream].is_abandoned = True
         self._patience = min(2 * self._patience, LONGEST_STUCK_SECONDS)
+        return self._end(stream)
+
+    def _end(self, stream: StreamId) -> Abandon:
+        self._open[stream].is_abandoned = True
         return Abandon(stream)
 
     def _make_room(self, now: float) -> list[Command]:
@@ -296,5 +306,5 @@ class Plan:
             cut = max(entry.begun, entry.next_verified)
             if hoped > SLOWNESS * entry.rate(now) and cut < entry.stop:
                 self._free.give(cut, entry.stop)
-                entry.stop = cut
+                entry.stop, entry.is_cut = cut, True
         return []

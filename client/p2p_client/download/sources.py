@@ -16,6 +16,7 @@ from p2p_client.download.picker.groups import Group, groups_of
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryError, SourceError, SourceMisbehaved
 from p2p_client.models import Digest, Holding, ManifestDigest, PeerId
+from p2p_client.pace import Pace
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels
@@ -35,12 +36,14 @@ class Sources:
         locate: Locate,
         channels: "PeerChannels",
         idle_timeout_seconds: float,
+        pace: Pace,
         tally: Tally,
     ) -> None:
         self._digest = digest
         self._locate = locate
         self._channels = channels
         self._idle_timeout_seconds = idle_timeout_seconds
+        self._pace = pace
         self._tally = tally
         self._holdings: list[Holding] = []
         self._banned: set[tuple[ManifestDigest, PeerId]] = set()
@@ -76,7 +79,7 @@ class Sources:
     def fetchers(self, manifest_digest: ManifestDigest) -> list[Fetcher]:
         """One for each source of the group as it is known now."""
         return [
-            Fetcher(holding, self._channels, self._idle_timeout_seconds)
+            Fetcher(holding, self._channels, self._idle_timeout_seconds, self._pace)
             for group in self.groups()
             if group.manifest_digest == manifest_digest
             for holding in group.holdings

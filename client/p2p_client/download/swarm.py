@@ -6,13 +6,14 @@ thread. Who may be asked for what is the plan's to say.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 
 from blake3 import blake3
 
 from p2p_client.content.manifest import PieceIndex
-from p2p_client.download.fetcher import Fetcher
+from p2p_client.download.fetcher import STALLED, Fetcher
 from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
 from p2p_client.download.picker.runs import missing_runs
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
@@ -65,8 +66,8 @@ class Swarm:
             return True
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(self._keep_regularly()),
-                tasks.create_task(self._assembly.follow()),
+                tasks.create_task(self._beside(self._keep_regularly())),
+                tasks.create_task(self._beside(self._assembly.follow())),
                 tasks.create_task(self._refresh_regularly(refresh)),
             ]
             try:
@@ -156,7 +157,10 @@ class Swarm:
                     if self._plan.stop_of(stream) < command.stop and self._is_past(stream, offset):
                         break
         finally:
-            await writer.settle()
+            try:
+                await writer.settle()
+            finally:
+                writer.leave()
 
     def _is_past(self, stream: StreamId, offset: int) -> bool:
         return offset >= self._stop_bytes(stream)
@@ -170,22 +174,27 @@ class Swarm:
         if isinstance(error, SourceMisbehaved):
             self.banned.add(fetcher.holding.source.peer_id)
             return Failure.MISBEHAVED
-        return Failure.STALE if isinstance(error, SourceStale) else Failure.UNAVAILABLE
+        if isinstance(error, SourceStale):
+            return Failure.STALE
+        return Failure.STALLED if error.reason == STALLED else Failure.UNAVAILABLE
 
     # -- beside the streams
 
-    async def _keep_regularly(self) -> None:
-        kept_at = time.monotonic()
+    async def _beside(self, work: Coroutine[None, None, None]) -> None:
         try:
-            while True:
-                await asyncio.sleep(TICK_SECONDS)
-                unsaved, waited = self._assembly.unsaved_bytes, time.monotonic() - kept_at
-                if unsaved >= KEEP_BYTES or (unsaved and waited >= KEEP_SECONDS):
-                    await self._assembly.keep()
-                    kept_at = time.monotonic()
+            await work
         except PeerError as error:
             self._fatal = self._fatal or error
             self._changed.set()
+
+    async def _keep_regularly(self) -> None:
+        kept_at = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            unsaved, waited = self._assembly.unsaved_bytes, time.monotonic() - kept_at
+            if unsaved >= KEEP_BYTES or (unsaved and waited >= KEEP_SECONDS):
+                await self._assembly.keep()
+                kept_at = time.monotonic()
 
     async def _refresh_regularly(self, refresh: Refresh) -> None:
         """Sources may come, come back, or need a new grant; asked for more rarely as time goes."""
@@ -218,7 +227,7 @@ class PieceWriter:
         self._batch_bytes = 0
         self._hasher = blake3()
         self._job: asyncio.Future[bool] | None = None
-        self._ended: PieceIndex | None = None  # the piece that the job brings to its end
+        self._uncounted: PieceIndex | None = None  # the piece that the job brings to its end
 
     async def take(self, view: memoryview) -> None:
         while view:
@@ -242,14 +251,26 @@ class PieceWriter:
         job, self._job = self._job, None
         if not job.result():
             raise SourceMisbehaved("it served a bad piece", reason="BAD_PIECE")
-        if self._ended is not None:
-            self._verified(self._ended)
+        self._count(self._uncounted, job)
+
+    def leave(self) -> None:
+        """The stream is over: what was not judged by now does not count."""
+        self._uncounted = None
+
+    def _count(self, ended: PieceIndex | None, job: asyncio.Future[bool]) -> None:
+        """Counts the piece once, as soon as it is known to be good: not only when more comes."""
+        if ended is None or ended != self._uncounted or job.cancelled() or job.exception():
+            return
+        if job.result():
+            self._uncounted = None
+            self._verified(ended)
 
     async def _hand_over(self, ended: PieceIndex | None) -> None:
         await self.settle()
         start = self._offset - self._batch_bytes
         self._job = self._assembly.write(start, self._batch, self._hasher, ended is not None)
-        self._ended = ended
+        self._uncounted = ended
+        self._job.add_done_callback(partial(self._count, ended))
         self._batch, self._batch_bytes = [], 0
         if ended is not None:
             self._hasher = blake3()

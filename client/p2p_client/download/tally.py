@@ -33,6 +33,10 @@ class Tally:
         self._given[source.user] += size_bytes
         self.verified_count += 1
 
+    def disown(self) -> None:
+        """What was given so far turned out to be of another content."""
+        self._given.clear()
+
     def failed(self, source: Source, error: SourceError) -> None:
         """Told once for each source and reason."""
         key = source.peer_id, error.reason

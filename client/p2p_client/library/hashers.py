@@ -1,4 +1,4 @@
-"""Hashing what the shelf wants hashed: a few threads, many small files at a time."""
+"""Hashing what the shelf wants hashed: a thread for many small files at a time, a few for large."""
 
 import asyncio
 import contextlib
@@ -12,14 +12,15 @@ from typing import Never
 
 from p2p_client.content.manifest import Manifest
 from p2p_client.library.cache import HashCache
-from p2p_client.library.disk.hash import Hashed, hash_file, hash_files
+from p2p_client.library.disk.files import Location
+from p2p_client.library.disk.hash import Hashed, Outcome, hash_file, hash_files
 from p2p_client.library.events import HashProgress
 from p2p_client.library.shelf.index import SharedFile
+from p2p_client.library.shelf.queue import Lane
 from p2p_client.library.shelf.shelf import Shelf
 
-MOST_THREADS = 4
+MOST_LARGE_AT_ONCE = 4
 _FILES_AT_ONCE = 256
-_BYTES_AT_ONCE = 16 << 20
 _TOLD_EVERY_SECONDS = 0.25
 
 
@@ -38,9 +39,9 @@ class Hashers:
         self._wake = asyncio.Event()
         self._busy = asyncio.Event()
         self._stop = threading.Event()
-        self._thread_count = min(MOST_THREADS, os.cpu_count() or 1)
-        # One more than the loops: a manifest that got lost is made again beside them.
-        self._threads = ThreadPoolExecutor(self._thread_count + 1, "p2p-hash")
+        self._large_count = min(MOST_LARGE_AT_ONCE, os.cpu_count() or 1)
+        # Beside the large: one for the small, one for a manifest that got lost.
+        self._threads = ThreadPoolExecutor(self._large_count + 2, "p2p-hash")
 
     def wake(self) -> None:
         self._wake.set()
@@ -50,8 +51,9 @@ class Hashers:
         try:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._run_progress())
-                for _ in range(self._thread_count):
-                    loops.create_task(self._run_one())
+                loops.create_task(self._run_lane(Lane.SMALL, _FILES_AT_ONCE))
+                for _ in range(self._large_count):
+                    loops.create_task(self._run_lane(Lane.LARGE, 1))
         finally:
             self._stop.set()
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -68,27 +70,31 @@ class Hashers:
         await asyncio.to_thread(self._cache.store, [outcome])
         return outcome.manifest
 
-    async def _run_one(self) -> Never:
+    async def _run_lane(self, lane: Lane, most_files: int) -> Never:
         loop = asyncio.get_running_loop()
         while True:
-            files = self._shelf.take(_FILES_AT_ONCE, _BYTES_AT_ONCE)
+            files = self._shelf.take(lane, most_files)
             if not files:
-                await self._rest()
+                await self._rest(lane)
                 continue
             self._busy.set()
             batch = [(file.path, file.location) for file in files]
-            work = partial(hash_files, batch, self._stop, self._shelf.meter.add_bytes)
-            outcomes = await loop.run_in_executor(self._threads, work)
-            for outcome in outcomes:
+            for outcome in await loop.run_in_executor(self._threads, self._hash, batch):
                 self._shelf.conclude(outcome)
-            hashed = [outcome for outcome in outcomes if isinstance(outcome, Hashed)]
-            if hashed:
-                await asyncio.to_thread(self._cache.store, hashed)
 
-    async def _rest(self) -> None:
+    def _hash(self, batch: list[tuple[str, Location]]) -> list[Outcome]:
+        """Stored before it is listed: whoever is stopped the moment that all is there need not hash
+        anything again."""
+        outcomes = hash_files(batch, self._stop, self._shelf.meter.add_bytes)
+        hashed = [outcome for outcome in outcomes if isinstance(outcome, Hashed)]
+        if hashed:
+            self._cache.store(hashed)
+        return outcomes
+
+    async def _rest(self, lane: Lane) -> None:
         """Until something is pushed, or a restless file has had its pause."""
         self._wake.clear()
-        seconds = self._shelf.queue.seconds_to_next(time.monotonic())
+        seconds = self._shelf.queue.seconds_to_next(time.monotonic(), lane)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

@@ -93,15 +93,13 @@ class Library:
 
     async def run(self) -> None:
         """Scans, hashes, lists as ready and watches, until cancelled."""
-        index = self._shelf.index
+        watched = self._shelf.index.watched
         try:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._hashers.run())
                 loops.create_task(self._visits.run())
                 loops.create_task(self._visits.run_rescans())
-                loops.create_task(
-                    watch_folders(index.watched, self._visits.want_changed, self._notice)
-                )
+                loops.create_task(watch_folders(watched, self._visits.want_changed, self._notice))
         finally:
             self._cache.close()
 

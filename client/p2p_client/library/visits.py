@@ -6,15 +6,18 @@ Says what differs; hashing is not done here.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Never
 
 from p2p_client.library.cache import HashCache
 from p2p_client.library.disk.hash import resource_of
 from p2p_client.library.disk.scan import Folder, Found, Identity, Listing, Root, list_folders
+from p2p_client.library.events import Skipped
 from p2p_client.library.readiness import Readiness
-from p2p_client.library.shelf.index import FolderKey, key_of
+from p2p_client.library.shelf.index import key_of
 from p2p_client.library.shelf.shelf import Shelf
+from p2p_client.library.shelf.watchmap import FolderKey
 from p2p_client.models import Resource
 
 RESCAN_SECONDS = 60.0
@@ -22,6 +25,17 @@ LOST_ROOT_SECONDS = 1.0
 _FOLDERS_AT_ONCE = 64
 _ENTRIES_AT_ONCE = 2_000
 _FILES_AT_ONCE = 500  # between two breaths of the event loop
+_CLASHES = "has a name that is listed like that of another file"
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One folder as it was found; `listing` is None when it is gone."""
+
+    key: FolderKey
+    listing: Listing | None
+    is_deep: bool
+    clashing: list[Skipped] = field(default_factory=list)
 
 
 class Visits:
@@ -99,37 +113,50 @@ class Visits:
         for folder in folders[len(listed) :]:
             key = key_of(folder)
             self.want(key, deep=taken[key])
-        for folder, listing in listed:
-            if self._index.folder(key_of(folder)) is folder:  # else: replaced while we looked
-                await self._compare(folder, listing, deep=taken[key_of(folder)])
+        visits = [
+            _Visit(key_of(folder), listing, taken[key_of(folder)]) for folder, listing in listed
+        ]
+        fresh = [item for visit in visits for item in await self._compare(visit)]
+        await self._note(fresh)
+        for visit in visits:
+            self._finish(visit)
 
-    async def _compare(self, folder: Folder, listing: Listing | None, *, deep: bool) -> None:
-        key = key_of(folder)
-        if listing is None:
-            gone, skipped = self._index.lose_folder(key)
-            self._shelf.lose(gone)
-            self._shelf.tell_skipped(skipped)
-            return
-        clashing = []
-        for at in range(0, len(listing.files), _FILES_AT_ONCE):
-            fresh, clashes = self._index.compare(key, listing.files[at : at + _FILES_AT_ONCE])
-            clashing += clashes
-            await self._note(key, fresh)
-        gone, new, skipped = self._index.finish_visit(key, listing, clashing)
+    async def _compare(self, visit: "_Visit") -> list[tuple["_Visit", Found]]:
+        """The files that are new or changed."""
+        files = visit.listing.files if visit.listing else []
+        fresh: list[tuple[_Visit, Found]] = []
+        for at in range(0, len(files), _FILES_AT_ONCE):
+            some = files[at : at + _FILES_AT_ONCE]
+            fresh += [(visit, found) for found in some if self._index.is_fresh(visit.key, found)]
+            await asyncio.sleep(0)
+        return fresh
+
+    async def _note(self, fresh: list[tuple["_Visit", Found]]) -> None:
+        for at in range(0, len(fresh), _FILES_AT_ONCE):
+            some = fresh[at : at + _FILES_AT_ONCE]
+            resources = await asyncio.to_thread(self._look_up, [found for _, found in some])
+            for (visit, found), resource in zip(some, resources, strict=True):
+                if self._index.is_taken(visit.key, found.path):
+                    visit.clashing.append(Skipped(found.path, _CLASHES))
+                    continue
+                if resource is None:
+                    self._readiness.expect_file(visit.key[0], found.path)
+                self._shelf.note(visit.key, found, resource)
+
+    def _finish(self, visit: "_Visit") -> None:
+        if self._index.folder(visit.key) is None:
+            return  # went with a folder above it
+        if visit.listing is None:
+            gone, skipped = self._index.lose_folder(visit.key)
+            new: list[Folder] = []
+        else:
+            gone, new, skipped = self._index.finish_visit(visit.key, visit.listing, visit.clashing)
+            if visit.is_deep:
+                new = visit.listing.folders
         self._shelf.lose(gone)
         self._shelf.tell_skipped(skipped)
-        for child in listing.folders if deep else new:
-            self.want(key_of(child), deep=deep)
-
-    async def _note(self, key: FolderKey, fresh: list[Found]) -> None:
-        if not fresh:
-            await asyncio.sleep(0)
-            return
-        resources = await asyncio.to_thread(self._look_up, fresh)
-        for found, resource in zip(fresh, resources, strict=True):
-            if resource is None:
-                self._readiness.expect_file(key[0], found.path)
-            self._shelf.note(key, found, resource)
+        for child in new:
+            self.want(key_of(child), deep=visit.is_deep)
 
     def _look_up(self, fresh: list[Found]) -> list[Resource | None]:
         known = self._cache.lookup([(found.location, found.signature) for found in fresh])

@@ -62,6 +62,8 @@ _REFUSED_FOR_GOOD = frozenset(
     }
 )
 _UNWELL = frozenset({"INTERNAL", "OVERLOADED", "STORE_UNAVAILABLE"})
+# Waiting helps no command that just starts; a session that is on may come back.
+_REFUSED_AT_FIRST = frozenset({"TOO_MANY_PEERS", "TRANSPORT_MISMATCH"})
 
 
 class State(Enum):
@@ -180,12 +182,11 @@ class Machine:
         return [SendLeave()] if has_session else []
 
     def _is_fatal(self, error: PeerError) -> bool:
+        if self.session == 0 and error.reason in _REFUSED_AT_FIRST:
+            return True
         if isinstance(error, DirectoryUnreachable):
             return False
-        if isinstance(error, DirectoryRefused):
-            never_was_in = self.session == 0 and error.reason == "TOO_MANY_PEERS"
-            return never_was_in or error.reason in _REFUSED_FOR_GOOD
-        return True
+        return not isinstance(error, DirectoryRefused) or error.reason in _REFUSED_FOR_GOOD
 
     def _fail(self, error: PeerError) -> list[Command]:
         self.state = State.FAILED

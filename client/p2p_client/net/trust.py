@@ -87,8 +87,12 @@ async def probe(address: Address, timeout_seconds: float) -> bytes:
     try:
         return await fetch_certificate(address.host, address.port, DIRECTORY_NAME, timeout_seconds)
     except ProbeFailed as error:
-        hint = "" if error.speaks_tls else "; if it was started with --insecure, so must be we"
-        raise DirectoryUnreachable(f"the directory {address} {error}{hint}") from None
+        if error.speaks_tls:
+            raise DirectoryUnreachable(f"the directory {address} {error}") from None
+        raise DirectoryUnreachable(
+            f"the directory {address} {error}; if it was started with --insecure, so must be we",
+            reason="TRANSPORT_MISMATCH",
+        ) from None
 
 
 class KnownDirectories:

@@ -14,6 +14,7 @@ from p2p_client.errors import LocalRefusal
 from p2p_client.library.library import Library
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
+from p2p_client.pace import Pace
 from p2p_client.upload.grants import Trust
 from p2p_client.upload.servicer import PeerServicer
 from p2p_client.upload.slots import Slots
@@ -39,6 +40,7 @@ class UploadServer:
     """
     Args:
         max_uploads: streams served at once.
+        limit_bytes_per_second: for all streams together; None: as fast as they go.
         idle_timeout_seconds: a reader that takes nothing for so long loses its stream.
         clock: the directory's time, by which grants are judged.
     """
@@ -53,6 +55,7 @@ class UploadServer:
         max_uploads: int,
         idle_timeout_seconds: float,
         clock: Callable[[], datetime],
+        limit_bytes_per_second: float | None = None,
     ) -> None:
         self._identity = identity
         self._insecure = insecure
@@ -65,6 +68,7 @@ class UploadServer:
             peer_id,
             slots=self._slots,
             idle_timeout_seconds=idle_timeout_seconds,
+            pace=Pace(limit_bytes_per_second),
             clock=clock,
         )
         self._server: grpc.aio.Server | None = None

@@ -9,6 +9,7 @@ from p2p_client.content.digest import is_digest
 from p2p_client.library.library import Library
 from p2p_client.models import Digest, PeerId
 from p2p_client.net.identity import Identity
+from p2p_client.pace import Pace
 from p2p_client.upload.answer import Context, answering, write_to
 from p2p_client.upload.grants import Grant, Trust, read_grant
 from p2p_client.upload.refusals import (
@@ -40,6 +41,7 @@ class PeerServicer(PeerServiceServicer):
         *,
         slots: Slots,
         idle_timeout_seconds: float,
+        pace: Pace,
         clock: Callable[[], datetime],
     ) -> None:
         self.trust: Trust | None = None
@@ -49,6 +51,7 @@ class PeerServicer(PeerServiceServicer):
         self._peer_id = peer_id
         self._slots = slots
         self._idle_timeout_seconds = idle_timeout_seconds
+        self._pace = pace
         self._clock = clock
 
     @answering
@@ -78,6 +81,7 @@ class PeerServicer(PeerServiceServicer):
                 end_of_range(request.read_offset, request.read_limit, content.size_bytes),
                 chunk_bytes_of(request.max_chunk_bytes),
                 self._idle_timeout_seconds,
+                self._pace,
                 write_to(context),
             )
 

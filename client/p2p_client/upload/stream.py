@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from p2p_client.library.disk.opened import OpenContent
+from p2p_client.pace import Pace
 from p2p_client.upload.refusals import RangeInvalid, StreamIdle
 
 SMALLEST_CHUNK_BYTES = 16 << 10
@@ -30,6 +31,7 @@ async def send_range(
     end: int,
     chunk_bytes: int,
     idle_timeout_seconds: float,
+    pace: Pace,
     send: Callable[[bytes], Awaitable[None]],
 ) -> None:
     """Sends the bytes from `offset` to `end`, and returns when the file was still the one hashed
@@ -39,6 +41,7 @@ async def send_range(
         StreamIdle: one chunk was not taken within the idle timeout.
         ContentChanged, ContentUnreadable: what was sent before is good.
     """
+    chunk_bytes = min(chunk_bytes, pace.chunk_bytes)
     ahead: asyncio.Future[bytes] | None = None
     try:
         while offset < end:
@@ -48,6 +51,7 @@ async def send_range(
             offset += len(data)
             left = min(chunk_bytes, end - offset)
             ahead = content.start_read(offset, left) if left else None
+            await pace.keep(len(data))
             try:
                 async with asyncio.timeout(idle_timeout_seconds):
                     await send(data)

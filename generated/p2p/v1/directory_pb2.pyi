@@ -64,7 +64,9 @@ class _ResourceOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resourc
     """Last modified first."""
 
 class ResourceOrder(_ResourceOrder, metaclass=_ResourceOrderEnumTypeWrapper):
-    """Order of a Query's results; ties are broken by path, then owner."""
+    """Order of a Query's results; ties are broken by path, and beyond that in an order that stays the same
+    from page to page.
+    """
 
 RESOURCE_ORDER_UNSPECIFIED: ResourceOrder.ValueType  # 0
 """Same as PATH."""

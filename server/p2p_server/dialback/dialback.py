@@ -35,9 +35,15 @@ class Dialback:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            known = self._reachability.known(order)
-            answer = known or await self._dial(order)
-            await self._reachability.conclude(order, answer, dialled=known is None)
+            try:
+                await self._judge(order)
+            except Exception:  # one order must not end the directory
+                log.exception("an endpoint could not be judged")
+
+    async def _judge(self, order: DialOrder) -> None:
+        known = self._reachability.known(order)
+        answer = known or await self._dial(order)
+        await self._reachability.conclude(order, answer, dialled=known is None)
 
     async def _dial(self, order: DialOrder) -> Answer:
         try:

@@ -74,7 +74,8 @@ class Store(Protocol):
         The peer stays invisible until `set_endpoints`, unless it was visible and its candidate
         endpoints are the same ones: then their verdicts are kept as given in `session`.
 
-        Raises PeerIdTaken when the peer belongs to another user.
+        Raises PeerIdTaken when the peer belongs to another user, StoreUnavailable when the user is
+        not bound (removed a moment ago: registering again binds the name anew).
         """
         ...
 
@@ -121,7 +122,10 @@ class Store(Protocol):
 
     async def query(self, criteria: Criteria, after: SortKey | None, limit: int) -> Page:
         """The next `limit` resources in order, after the key, with their peers. Keyset, never
-        offset."""
+        offset. Fewer than `limit`: these are the last.
+
+        Raises Overloaded for a query that would take seconds.
+        """
         ...
 
     async def peers(

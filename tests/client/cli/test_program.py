@@ -84,7 +84,7 @@ def test_without_a_command_and_a_terminal_it_helps_and_fails(alice: User) -> Non
         (("share",), "missing argument"),
         (("share", "x", "--listen", "nowhere"), "HOST:PORT"),
         (("share", "x", "--advertise", "h:0"), "port from 1"),
-        (("share", "x", "--limit-up", "1MB"), "no such option: --limit-up"),
+        (("share", "x", "--limit-up", "1kB"), "too low"),
         (("peers", "--server", "h:99999"), "port from 1"),
         (("peers", "--user", "-x"), "no user name"),
         (("peers", "--fingerprint", "abc"), "64 hexadecimal"),

@@ -312,3 +312,42 @@ async def test_ten_thousand_small_files_leave_the_event_loop_free(
             is_over = True
 
     assert longest_gap < 0.5
+
+
+async def test_of_two_folders_listed_alike_both_are_shared_and_clashing_files_said(
+    share: Path, cache_file: Path
+) -> None:
+    for name, content in (("e\u0301", b"decomposed"), ("\u00e9", b"composed")):
+        (share / name).mkdir()
+        (share / name / "same").write_bytes(content)
+        (share / name / content.decode()).write_bytes(b"x")
+    async with a_library(share, cache_file=cache_file) as shared:
+        assert shared.paths == {
+            "share/a.txt",
+            "share/sub/b.txt",
+            "share/\u00e9/same",
+            "share/\u00e9/composed",
+            "share/\u00e9/decomposed",
+        }
+        assert list(shared.skipped) == ["share/\u00e9/same"]
+        with await shared.library.open(shared.digest("share/\u00e9/same")) as opened:
+            assert await opened.read(0, opened.size_bytes) == b"composed"
+
+
+async def test_a_folder_with_our_keys_is_not_shared_wherever_it_lies(
+    share: Path, tmp_path: Path
+) -> None:
+    state = share / ".state"
+    state.mkdir()
+    (state / "identity.pem").write_bytes(b"secret")
+    library = Library(
+        state / "cache.db", (catalog := Catalog("e")), lambda _: None, private=[state]
+    )
+    await library.add(share)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(library.run())
+        await library.ready()
+        running.cancel()
+
+    assert {item.path for item in catalog.snapshot()[1]} == {"share/a.txt", "share/sub/b.txt"}
+    assert [item.path for item in library.skipped] == ["share/.state"]

@@ -52,6 +52,7 @@ from p2p_client.models import (
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 NO_ANSWER = DirectoryUnreachable("the directory x does not answer")
+WRONG_TRANSPORT = DirectoryUnreachable("x speaks TLS", reason="TRANSPORT_MISMATCH")
 
 
 def refusal(reason: str, code: str = "ABORTED") -> DirectoryRefused:
@@ -364,6 +365,7 @@ def test_a_directory_that_is_unwell_is_waited_for(reason: str) -> None:
         refusal("PEER_ID_TAKEN"),
         refusal("CERTIFICATE_INVALID"),
         refusal("TOO_MANY_PEERS"),
+        WRONG_TRANSPORT,
         DirectoryUntrusted("another key", "a", "b"),
     ],
 )
@@ -375,11 +377,12 @@ def test_what_makes_a_session_impossible_ends_it(error: PeerError) -> None:
     assert us.handle(TimerFired(Timer.REGISTER)) == []
 
 
-def test_too_many_peers_are_waited_for_by_one_that_was_in() -> None:
+@pytest.mark.parametrize("error", [refusal("TOO_MANY_PEERS"), WRONG_TRANSPORT])
+def test_what_stops_a_newcomer_is_waited_for_by_one_that_was_in(error: PeerError) -> None:
     us = registered()
     us.handle(SessionGone(1))
 
-    commands = us.handle(CallFailed(Call.REGISTER, refusal("TOO_MANY_PEERS")))
+    commands = us.handle(CallFailed(Call.REGISTER, error))
 
     assert not any(isinstance(command, Fail) for command in commands)
 

@@ -87,6 +87,8 @@ def test_globs_people_write(glob: str, path: str, expected: bool) -> None:
         "**/*a*a*a*a*a*a*a*a*a*a*a*a*b",
         "**?*?**?*?**?*?**?*?**b",
         "a*/a*/a*/**a*a*a*a*b",
+        "a**/a*a*a*a*a*a*a*a*b**c",
+        "**a*a*a*a*a*a*a*a*b**/c**d*e",
     ],
 )
 @pytest.mark.parametrize("path", ["a" * 1024, ("a" * 255 + "/") * 4 + "a", "a/" * 511 + "a"])

@@ -5,15 +5,18 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import apsw
 import pytest
 from tests.server.store.factories import (
     NO_LIMIT,
+    a_partial,
     a_resource,
     a_session,
     a_snapshot,
     a_user,
     online,
     paths,
+    purged,
     revision,
     sharing,
 )
@@ -109,6 +112,33 @@ async def test_queries_are_answered_while_a_large_batch_is_written(store: Sqlite
 
     assert answered > 3
     assert len(await paths(store)) == 5_000
+
+
+async def test_what_is_gone_leaves_no_row_behind(store: SqliteStore, tmp_path: Path) -> None:
+    resources = [a_resource(f"folder/{i}") for i in range(20)]
+    session = await sharing(store, *resources)
+    delta = Batch(
+        revision(2),
+        revision(1),
+        withdrawn_paths=tuple(r.path for r in resources[:5]),
+        partials=(a_partial("x"),),
+    )
+    await store.announce(session.peer_id, delta, NO_LIMIT)
+    for snapshot_id in ("dropped", "staged"):
+        batch = Batch(revision(3), resources=tuple(resources), snapshot_id=snapshot_id)
+        await store.announce(session.peer_id, batch, NO_LIMIT)
+    reader = apsw.Connection(str(tmp_path / "directory.db"))
+    tables = ("peers", "catalogs", "resources", "partials", "paths_docsize")
+
+    def rows() -> list[object]:
+        return [reader.execute(f"SELECT count(*) FROM {t}").fetchall()[0][0] for t in tables]
+
+    await purged(store)
+    assert rows() == [1, 2, 35, 1, 35]
+    await store.remove_user("ann")
+    await purged(store, most_rows=7)
+    assert rows() == [0, 0, 0, 0, 0]
+    reader.close()
 
 
 async def test_a_session_does_not_wait_for_a_queue_of_announces(store: SqliteStore) -> None:

@@ -14,28 +14,36 @@ if TYPE_CHECKING:
 
 RESUMES = "what was verified is kept, the same command resumes"
 
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET", help="b3:DIGEST or the beginning of one, OWNER:PATH, a path, a name."
+    ),
+]
+SaveAs = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save as FILE.")
+]
+SaveIn = Annotated[
+    Path | None,
+    typer.Option("-d", "--directory", metavar="DIR", help="Save in DIR.  [default: here]"),
+]
+
 
 def get(
     context: typer.Context,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET", help="b3:DIGEST or the beginning of one, OWNER:PATH, a path, a name."
-        ),
-    ],
+    target: Target,
     owner: Annotated[
         str | None, typer.Option("--from", metavar="OWNER", help="The one that this user shares.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save as FILE.")
-    ] = None,
-    directory: Annotated[
-        Path | None,
-        typer.Option("-d", "--directory", metavar="DIR", help="Save in DIR.  [default: here]"),
-    ] = None,
+    output: SaveAs = None,
+    directory: SaveIn = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that is there already.")
     ] = False,
+    limit_down: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Fetch no faster, such as 20MB (a second)."),
+    ] = None,
 ) -> None:
     """Fetch a file from all who have it; resumes by itself."""
     from p2p_client.cli.failures import Stopped
@@ -48,7 +56,7 @@ def get(
     options = context.ensure_object(GlobalOptions)
     view = DownloadView(options.output)
     work = _get(
-        options.settings(),
+        options.settings(limit_down=limit_down),
         view,
         target,
         owner=parse_user(owner) if owner else None,

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 1_000
 SHOWN_HEX = 12  # of a digest in a table: unique among billions of files, and enough for `get`
 
+Size = Annotated[str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")]
+
+Limit = Annotated[int, typer.Option(metavar="N", help="Show at most so many; 0: all.")]
+DigestPrefix = Annotated[
+    str | None, typer.Option(metavar="DIGEST", help="Or the first 8 or more digits of one.")
+]
+
 
 def search(
     context: typer.Context,
@@ -30,18 +37,10 @@ def search(
     media_type: Annotated[
         str | None, typer.Option("--type", metavar="TYPE", help="Like image/png, or image.")
     ] = None,
-    min_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")
-    ] = None,
-    max_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")
-    ] = None,
-    digest: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="Or the first 8 or more digits of one.")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(metavar="N", help="Show at most so many; 0: all.")
-    ] = DEFAULT_LIMIT,
+    min_size: Size = None,
+    max_size: Size = None,
+    digest: DigestPrefix = None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> None:
     """Find resources; without any words or options, all of them."""
     from p2p_client.cli.run import run

@@ -31,12 +31,16 @@ def share(
             metavar="HOST:PORT", help="A further address that leads here; may be repeated."
         ),
     ] = None,
+    limit_up: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Serve all together no faster, such as 20MB (a second)."),
+    ] = None,
 ) -> None:
     """Share files and folders until stopped."""
     from p2p_client.cli.run import run_until_stopped
 
     options = context.ensure_object(GlobalOptions)
-    settings = options.settings(listen=listen, advertise=advertise or ())
+    settings = options.settings(listen=listen, advertise=advertise or (), limit_up=limit_up)
     run_until_stopped(_share(settings, paths, options.output))
 
 

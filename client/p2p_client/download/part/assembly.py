@@ -11,7 +11,7 @@ keeps two streams from being in one piece at once.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -112,8 +112,9 @@ class Assembly:
         Where nothing had to be dropped, `digest` is beyond doubt. Cost: reads all of it.
         """
         self._whole, self._hashed_bytes = blake3(), 0
-        checked = await self._check(self._held_indices(), self._piece_is_right_here)
-        bad = [index for index, is_right in checked if not is_right]
+        bad: list[PieceIndex] = []
+        for some in self._batches(self._held_indices()):
+            bad += await self._in_thread(self._recheck_here, some)
         for index in bad:
             self.held.discard(index)
         if bad:
@@ -122,22 +123,28 @@ class Assembly:
             self._hashed_bytes = self.manifest.size_bytes
             self.is_doubtful = False
 
-    async def adopt(self) -> None:
-        """Holds whatever of the part file verifies, whoever wrote it. Cost: reads all of it."""
-        missing = [index for index in self.manifest.indices() if not self.held.has(index)]
-        for index, is_there in await self._check(missing, self._piece_is_there_here):
-            if is_there:
-                self.hold(index)
+    async def adopt(self, most_wasted_bytes: int | None = None) -> None:
+        """Holds whatever else in the part file verifies, whoever wrote it.
 
-    async def _check(
-        self, indices: Sequence[PieceIndex], check: Callable[[PieceIndex], bool]
-    ) -> list[tuple[PieceIndex, bool]]:
-        checked: list[tuple[PieceIndex, bool]] = []
+        Cost: reads what is written there but not held; where the file system cannot tell what is
+        written, up to all, unless so many bytes were read for nothing.
+        """
+        missing = [index for index in self.manifest.indices() if not self.held.has(index)]
+        wasted_bytes = 0
+        for some in self._batches(missing):
+            found = await self._in_thread(self._look_here, some)
+            for index, is_right in found:
+                if is_right:
+                    self.hold(index)
+                elif is_right is not None:
+                    wasted_bytes += self.manifest.span(index)[1]
+            if most_wasted_bytes is not None and wasted_bytes > most_wasted_bytes:
+                return
+
+    def _batches(self, indices: Sequence[PieceIndex]) -> Iterator[Sequence[PieceIndex]]:
+        """So many at a time that a cancelled download does not wait for long."""
         step = max(1, _READ_BACK_BYTES // self.manifest.piece_size_bytes)
-        for at in range(0, len(indices), step):
-            some = indices[at : at + step]
-            checked += zip(some, await self._in_thread(_each, check, some), strict=True)
-        return checked
+        return (indices[at : at + step] for at in range(0, len(indices), step))
 
     async def _read_back(self) -> None:
         while True:
@@ -172,20 +179,19 @@ class Assembly:
 
     # -- in threads
 
-    def _piece_is_there_here(self, index: PieceIndex) -> bool:
+    def _recheck_here(self, indices: Sequence[PieceIndex]) -> list[PieceIndex]:
+        return [index for index in indices if not self._matches_here(index, self._whole)]
+
+    def _look_here(self, indices: Sequence[PieceIndex]) -> list[tuple[PieceIndex, bool | None]]:
+        """For each piece whether it is there and right; None: nothing was written there."""
+        return [(index, self._is_there_here(index)) for index in indices]
+
+    def _is_there_here(self, index: PieceIndex) -> bool | None:
         offset, length = self.manifest.span(index)
         data_at = self._part.next_data(offset)
         if data_at is None or data_at >= offset + length:
-            # Never written; still right where the content is all zeros.
-            zeros = bytes(min(length, _READ_BYTES))
-            hasher = blake3()
-            for at in range(0, length, len(zeros)):
-                hasher.update(zeros[: length - at])
-            return hasher.digest() == expected_digest(self.manifest, index)
+            return None
         return self._matches_here(index, blake3())
-
-    def _piece_is_right_here(self, index: PieceIndex) -> bool:
-        return self._matches_here(index, self._whole)
 
     def _matches_here(self, index: PieceIndex, also: blake3) -> bool:
         """Reads the piece once, into the hash of the whole too."""
@@ -226,10 +232,6 @@ class Assembly:
                 self._whole.update(view)
             self._hashed_bytes = offset + sum(map(len, views))
         return True
-
-
-def _each(check: Callable[[PieceIndex], bool], indices: Sequence[PieceIndex]) -> list[bool]:
-    return [check(index) for index in indices]
 
 
 async def settled(future: asyncio.Future[_T]) -> _T:

@@ -1,41 +1,22 @@
 """An unfinished download on disk: the part file, locked, and its journal beside it.
 
-`.<name>.<8 hex of the digest>.p2p-part` and `.p2p-journal` next to the target. Ours alone: made
-exclusively and private, or taken over from an earlier run only when it is a plain file of ours with
-no other name. Methods block; call them in threads. It does not know about sources or hashes.
+`.<name>.<8 hex of the digest>.p2p-part` and `.p2p-journal` next to the target, private. Methods
+block; call them in threads. It does not know about sources or hashes.
 """
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import os
-import stat
-import sys
 import threading
 from collections.abc import Sequence
 
 from p2p_client.content.piece_map import PieceMap
+from p2p_client.download.part.claim import claim, part_names
+from p2p_client.download.part.disk import FULL, available_bytes, disk_error, disk_full, fallocate
 from p2p_client.download.part.journal import Journal, JournalFile
-from p2p_client.download.place import MOST_NAME_BYTES, Place, file_mode, unwritable
-from p2p_client.errors import DiskFull, LocalRefusal, PeerError, TargetUnwritable, TransferFailed
+from p2p_client.download.place import Place, file_mode
+from p2p_client.errors import PeerError
 from p2p_client.models import Digest, ManifestDigest
-
-_PART_SUFFIX = ".p2p-part"
-_JOURNAL_SUFFIX = ".p2p-journal"
-_LONGEST_SUFFIX = _JOURNAL_SUFFIX + ".new"
-_MOST_ATTEMPTS = 8
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_CANNOT_ALLOCATE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})
-
-
-def part_names(target_name: str, digest: Digest) -> tuple[str, str]:
-    """The bare names of part file and journal, the target's own name shortened where it must be."""
-    tag = f".{digest[:8]}"
-    room = MOST_NAME_BYTES - len(f".{tag}{_LONGEST_SUFFIX}")
-    encoded = os.fsencode(target_name)
-    stem = target_name if len(encoded) <= room else encoded[:room].decode(errors="ignore")
-    return f".{stem}{tag}{_PART_SUFFIX}", f".{stem}{tag}{_JOURNAL_SUFFIX}"
 
 
 class PartFile:
@@ -61,7 +42,7 @@ class PartFile:
         """
         name, journal_name = part_names(place.name, digest)
         try:
-            fd = _open_ours(place, name)
+            fd = claim(place, name)
         except OSError as error:
             raise disk_error(place, error) from None
         return cls(place, digest, name, JournalFile(place, journal_name), fd)
@@ -89,17 +70,17 @@ class PartFile:
         """
         held = os.fstat(self._fd)
         try:
-            missing = size_bytes - held.st_blocks * 512 - _available_bytes(self._fd)
+            missing = size_bytes - held.st_blocks * 512 - available_bytes(self._fd)
             if missing > 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if size_bytes > held.st_size and not _fallocate(self._fd, size_bytes):
+            if size_bytes > held.st_size and not fallocate(self._fd, size_bytes):
                 os.ftruncate(self._fd, size_bytes)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, held.st_size)
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise disk_error(self.place, error) from None
-            missing = size_bytes - held.st_blocks * 512 - _available_bytes(self._fd)
+            missing = size_bytes - held.st_blocks * 512 - available_bytes(self._fd)
             raise disk_full(self.place, error, missing) from None
 
     def write(self, offset: int, buffers: Sequence[bytes | memoryview]) -> None:
@@ -139,26 +120,33 @@ class PartFile:
             return offset  # cannot tell holes from data
 
     def keep(self, manifest_digest: ManifestDigest, size_bytes: int, held: PieceMap) -> None:
-        """Makes what is held durable, data first and then the journal. `held` is not shared with
-        anybody who changes it meanwhile. Raises DiskFull, TransferFailed."""
+        """Makes what is held durable, data first and then the journal.
+
+        A journal that finds no room stays as it was, for the data may well fit: what it does not
+        tell is found again by reading. `held` is not shared with anybody who changes it meanwhile.
+        Raises DiskFull, TransferFailed.
+        """
         with self._keeping:
             if self.is_closed:
                 return  # published while this waited for its turn
             try:
                 os.fdatasync(self._fd)
-                found = os.fstat(self._fd)
-                self._journal.save(
-                    Journal(
-                        self._digest,
-                        manifest_digest,
-                        size_bytes,
-                        found.st_dev,
-                        found.st_ino,
-                        held.to_bytes(),
-                    )
-                )
             except OSError as error:
                 raise disk_error(self.place, error) from None
+            found = os.fstat(self._fd)
+            journal = Journal(
+                self._digest,
+                manifest_digest,
+                size_bytes,
+                found.st_dev,
+                found.st_ino,
+                held.to_bytes(),
+            )
+            try:
+                self._journal.save(journal)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise disk_error(self.place, error) from None
 
     def trim(self, end: int) -> None:
         """Gives back the room after `end`, where nothing is verified."""
@@ -201,126 +189,3 @@ class PartFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def disk_full(place: Place, error: OSError, missing_bytes: int | None = None) -> DiskFull:
-    if error.errno == errno.EFBIG:
-        return DiskFull(f"{place.path} would be larger than its file system or a limit allows")
-    what = "no room" if error.errno == errno.ENOSPC else "the disk quota is used up"
-    more = f", {missing_bytes:,} bytes are missing" if missing_bytes and missing_bytes > 0 else ""
-    return DiskFull(
-        f"{what} for {place.path}{more}: make room and run the same command again, "
-        "what was verified is kept"
-    )
-
-
-def disk_error(place: Place, error: OSError) -> PeerError:
-    """What a failed operation on the part file or its journal means to the user."""
-    if error.errno in _FULL:
-        return disk_full(place, error)
-    if error.errno == errno.EIO:
-        return TransferFailed(f"the disk under {place.path} fails: {os.strerror(errno.EIO)}")
-    return unwritable(place.path, error)
-
-
-def sweep_leftovers(place: Place, digest: Digest) -> None:
-    """Removes what a run killed between its last rename and its last unlink left: a journal, or a
-    second name, of the very file that now stands under the target's name."""
-    target = place.stat(place.name)
-    if target is None or not stat.S_ISREG(target.st_mode):
-        return
-    name, journal_name = part_names(place.name, digest)
-    part = place.stat(name)
-    if part is not None and (part.st_dev, part.st_ino) != (target.st_dev, target.st_ino):
-        return
-    journal_file = JournalFile(place, journal_name)
-    journal = journal_file.load()
-    if journal and (journal.device, journal.inode) == (target.st_dev, target.st_ino):
-        with contextlib.suppress(OSError):
-            journal_file.remove()
-            place.unlink(name)
-
-
-def _open_ours(place: Place, name: str) -> int:
-    """Raises OSError, LocalRefusal."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    for _ in range(_MOST_ATTEMPTS):
-        try:
-            fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=place.folder_fd)
-        except FileExistsError:
-            if not _is_ours(place, name):
-                continue
-            try:
-                fd = os.open(name, flags, dir_fd=place.folder_fd)
-            except FileNotFoundError:
-                continue
-        try:
-            _lock(place, fd)
-            # Between open and lock another run may have finished, or somebody replaced it.
-            if place.is_named(name, fd) and _is_ours(place, name):
-                os.fchmod(fd, 0o600)
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-    raise LocalRefusal(
-        f"somebody keeps replacing {name} beside {place.path}: choose another folder"
-    )
-
-
-def _is_ours(place: Place, name: str) -> bool:
-    """Whether a part file there may be written to. What somebody planted is taken out of the way;
-    that harms nothing it points to. Raises LocalRefusal for another user's file or a folder."""
-    found = place.stat(name)
-    if found is None:
-        return False
-    if stat.S_ISDIR(found.st_mode):
-        raise LocalRefusal(f"a folder named {name} is in the way of {place.path}: remove it")
-    if stat.S_ISREG(found.st_mode):
-        if found.st_uid != os.geteuid():
-            raise LocalRefusal(
-                f"{name} beside {place.path} belongs to another user, who may be downloading the "
-                "same: choose another folder or name"
-            )
-        if found.st_nlink == 1:
-            return True
-    place.unlink(name)
-    return False
-
-
-def _lock(place: Place, fd: int) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LocalRefusal(
-            f"{place.path} is being downloaded already: wait for that, or choose another name",
-            reason="DOWNLOAD_RUNNING",
-        ) from None
-    except OSError as error:
-        raise TargetUnwritable(
-            f"files in {place.path.parent} cannot be locked ({os.strerror(error.errno or 0)}): "
-            "choose another folder"
-        ) from None
-
-
-def _available_bytes(fd: int) -> int:
-    found = os.fstatvfs(fd)
-    return found.f_bavail * found.f_frsize
-
-
-def _fallocate(fd: int, size_bytes: int) -> bool:
-    """Whether room was reserved. Not posix_fallocate: where the file system cannot reserve, that
-    writes a byte into every block, for hours on a large file over a network. Raises OSError."""
-    if not sys.platform.startswith("linux"):
-        return False
-    call = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
-    if call is None:
-        return False
-    while call(fd, 0, ctypes.c_int64(0), ctypes.c_int64(size_bytes)):
-        code = ctypes.get_errno()
-        if code in _CANNOT_ALLOCATE:
-            return False
-        if code != errno.EINTR:
-            raise OSError(code, os.strerror(code))
-    return True

@@ -3,18 +3,15 @@
 Compared folder by folder with what a scan finds. Knows no threads and touches no disk.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from p2p_client.library.disk.files import Location, Signature
 from p2p_client.library.disk.names import printable
 from p2p_client.library.disk.scan import Folder, Found, Identity, Listing
 from p2p_client.library.events import Skipped
+from p2p_client.library.shelf.watchmap import FolderKey, WatchMap
 from p2p_client.models import Digest, Resource
-
-FolderKey = tuple[str, str]
-"""A root's name, and the disk's path of a folder below it."""
 
 
 @dataclass(slots=True)
@@ -34,17 +31,9 @@ class _KnownFolder:
     files: set[str] = field(default_factory=set)  # as listed
     folders: set[FolderKey] = field(default_factory=set)
     identity: Identity | None = None
-    is_lost: bool = False  # a root that is not there now
+    is_lost: bool = False  # a root that is not there now, or closed to us
     skipped: tuple[Skipped, ...] = ()
     failed: dict[str, Skipped] = field(default_factory=dict)  # files that would not be read
-
-
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """Equal as long as it is the same folder; several roots may meet in one."""
-
-    identity: Identity | None
-    keys: list[FolderKey] = field(compare=False)
 
 
 def key_of(folder: Folder) -> FolderKey:
@@ -52,9 +41,9 @@ def key_of(folder: Folder) -> FolderKey:
     return (root.name, folder.location.below if root.is_folder else "")
 
 
-def _watched_path(folder: Folder) -> Path:
+def _watched_path(folder: Folder) -> str:
     """A single file is watched by its folder: to save may mean to put another file in its place."""
-    return folder.location.disk_path if folder.root.is_folder else folder.location.top
+    return str(folder.location.disk_path if folder.root.is_folder else folder.location.top)
 
 
 class Index:
@@ -63,7 +52,7 @@ class Index:
         self._folders: dict[FolderKey, _KnownFolder] = {}
         self._holders: dict[Digest, tuple[str, ...]] = {}
         self._roots: set[str] = set()
-        self._watched: dict[str, _Watched] | None = None  # None: to be made anew
+        self.watched = WatchMap()
 
     # --- what there is -------------------------------------------------------------------------
 
@@ -87,25 +76,12 @@ class Index:
 
     # --- what to watch -------------------------------------------------------------------------
 
-    def watched(self) -> Mapping[str, "_Watched"]:
-        """The folders to watch; the same object as long as nothing changed."""
-        if self._watched is None:
-            self._watched = {}
-            for key, known in self._folders.items():
-                if not known.is_lost:
-                    path = str(_watched_path(known.folder))
-                    entry = self._watched.setdefault(path, _Watched(known.identity, []))
-                    entry.keys.append(key)
-        return self._watched
-
     def keys_at(self, path: str) -> list[FolderKey]:
         """The folders to visit when something happened at this path on disk."""
-        watched = self.watched()
-        here, above = watched.get(path), watched.get(path.rpartition("/")[0] or "/")
-        keys = list(here.keys) if here else []
-        for key in above.keys if above else ():
+        keys = []
+        for key in self.watched.keys_at(path):
             root = self._folders[key].folder.root
-            if root.is_folder or path == str(root.disk_path):
+            if root.is_folder or path in (str(root.disk_path), str(root.location.top)):
                 keys.append(key)
         return keys
 
@@ -116,27 +92,27 @@ class Index:
         key = key_of(folder)
         if key in self._folders:
             return False
-        self._folders[key] = _KnownFolder(folder)
-        self._watched = None
+        self._folders[key] = _KnownFolder(folder, identity=folder.identity)
+        self.watched.put(key, _watched_path(folder), folder.identity)
         if key[1] == "":
             self._roots.add(key[0])
         return True
 
-    def compare(self, key: FolderKey, found: Iterable[Found]) -> tuple[list[Found], list[Skipped]]:
-        """The files that are new or differ from what was known, and those whose path is taken by
-        a file of another folder (names that differ on disk may be listed alike)."""
-        fresh: list[Found] = []
-        clashing: list[Skipped] = []
-        for item in found:
-            known = self._files.get(item.path)
-            if known is None:
-                fresh.append(item)
-            elif known.folder != key:
-                why = "has a name that is listed like that of another file"
-                clashing.append(Skipped(item.path, why))
-            elif known.signature != item.signature or known.location != item.location:
-                fresh.append(item)
-        return fresh, clashing
+    def is_fresh(self, key: FolderKey, found: Found) -> bool:
+        """Whether a file is new, differs from what was known, or has a path that is taken."""
+        known = self._files.get(found.path)
+        return (
+            known is None
+            or known.signature != found.signature
+            or known.folder != key
+            or known.location != found.location
+        )
+
+    def is_taken(self, key: FolderKey, path: str) -> bool:
+        """Whether a file of another folder has the path: names that differ on disk may be listed
+        alike. The one that came first keeps it."""
+        known = self._files.get(path)
+        return known is not None and known.folder != key
 
     def finish_visit(
         self, key: FolderKey, listing: Listing, clashing: Sequence[Skipped]
@@ -156,12 +132,20 @@ class Index:
                 self._forget_folder(child)
         new = [folder for folder in listing.folders if self.add_folder(folder)]
         known.folders = set(now)
-        if known.is_lost or known.identity != listing.identity:
-            known.is_lost, known.identity = False, listing.identity
-            self._watched = None
+        self._look_after(key, known, listing)
         before = set(known.skipped)
         known.skipped = (*listing.skipped, *clashing)
         return gone, new, [item for item in known.skipped if item not in before]
+
+    def _look_after(self, key: FolderKey, known: _KnownFolder, listing: Listing) -> None:
+        """Whether it can be watched now. A folder that is closed to us tells nothing itself; the
+        one above it does, and a root has none."""
+        known.is_lost = listing.identity is None and key[1] == ""
+        known.identity = listing.identity or known.folder.identity
+        if known.is_lost:
+            self.watched.drop(key)
+        else:
+            self.watched.put(key, _watched_path(known.folder), known.identity)
 
     def lose_folder(self, key: FolderKey) -> tuple[list[str], list[Skipped]]:
         """The folder is gone with all below it; a root stays known, for it may come back.
@@ -170,16 +154,18 @@ class Index:
             Paths of files that are no longer there, and what is newly skipped.
         """
         known = self._folders.get(key)
-        if known is None or known.is_lost:
+        gone = (Skipped(printable(key[0]), "is not there"),)
+        if known is None or known.skipped == gone:
             return [], []
         lost = list(self._paths_below(key))
         self._forget_folder(key)
         if key[1] != "":
             return lost, []
         self.add_folder(known.folder)
+        self.watched.drop(key)
         self._folders[key].is_lost = True
-        self._folders[key].skipped = (Skipped(printable(key[0]), "is not there"),)
-        return lost, list(self._folders[key].skipped)
+        self._folders[key].skipped = gone
+        return lost, list(gone)
 
     def lost_roots(self) -> list[FolderKey]:
         return [(root, "") for root in self._roots if self._folders[(root, "")].is_lost]
@@ -262,6 +248,6 @@ class Index:
     def _forget_folder(self, key: FolderKey) -> None:
         known = self._folders.pop(key, None)
         if known is not None:
-            self._watched = None
+            self.watched.drop(key)
             for folder in known.folders:
                 self._forget_folder(folder)

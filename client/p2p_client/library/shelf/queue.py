@@ -1,4 +1,7 @@
-"""Which files to hash next: small ones first, restless ones after a pause. Pure.
+"""Which files to hash next: by size, in two lanes, restless ones after a pause. Pure.
+
+Small files cost the interpreter's time, of which there is one thread's worth; large ones cost the
+processor's. Each lane has its own takers, so that neither kind waits for the other.
 
 A file that is pushed again and again is one that somebody writes to: each time it must have rested
 a little longer, so that a log file in a share costs little.
@@ -6,11 +9,22 @@ a little longer, so that a log file in a share costs little.
 
 import heapq
 from dataclasses import dataclass
+from enum import Enum, auto
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 CALM_SECONDS = 10.0
+LARGE_BYTES = 1 << 20
 _MOST_REMEMBERED = 10_000
+
+
+class Lane(Enum):
+    SMALL = auto()
+    LARGE = auto()
+
+
+def lane_of(size_bytes: int) -> Lane:
+    return Lane.LARGE if size_bytes >= LARGE_BYTES else Lane.SMALL
 
 
 @dataclass(slots=True)
@@ -25,7 +39,7 @@ class HashQueue:
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}  # all that is waiting or pausing
-        self._waiting: list[tuple[int, str]] = []
+        self._waiting: dict[Lane, list[tuple[int, str]]] = {lane: [] for lane in Lane}
         self._pausing: list[tuple[float, str]] = []
         self._taken: dict[str, bool] = {}  # path -> pushed again meanwhile
         self._restless: dict[str, _Restless] = {}
@@ -52,24 +66,21 @@ class HashQueue:
         if pause_seconds:
             heapq.heappush(self._pausing, (now + pause_seconds, path))
         else:
-            heapq.heappush(self._waiting, (size_bytes, path))
+            self._wait(path, size_bytes)
 
-    def take(self, now: float, most_files: int, most_bytes: int) -> list[str]:
-        """The smallest waiting files, at least one if any waits; `finish` each of them."""
+    def take(self, now: float, lane: Lane, most_files: int) -> list[str]:
+        """The smallest waiting files of the lane; `finish` each of them."""
         while self._pausing and self._pausing[0][0] <= now:
             _, path = heapq.heappop(self._pausing)
             if path in self._sizes:
-                heapq.heappush(self._waiting, (self._sizes[path], path))
+                self._wait(path, self._sizes[path])
         batch: list[str] = []
-        while self._waiting and len(batch) < most_files:
-            size_bytes, path = self._waiting[0]
-            if batch and size_bytes > most_bytes:
-                break
-            heapq.heappop(self._waiting)
+        waiting = self._waiting[lane]
+        while waiting and len(batch) < most_files:
+            _, path = heapq.heappop(waiting)
             if self._sizes.pop(path, None) is None:
                 continue  # dropped, or queued twice by way of a drop
             self._taken[path] = False
-            most_bytes -= size_bytes
             batch.append(path)
         return batch
 
@@ -83,11 +94,14 @@ class HashQueue:
         if path in self._taken:
             self._taken[path] = False
 
-    def seconds_to_next(self, now: float) -> float | None:
-        """How long until `take` has something; None: not before the next push."""
-        if self._waiting:
+    def seconds_to_next(self, now: float, lane: Lane) -> float | None:
+        """How long until `take` may have something; None: not before the next push."""
+        if self._waiting[lane]:
             return 0.0
         return max(0.0, self._pausing[0][0] - now) if self._pausing else None
+
+    def _wait(self, path: str, size_bytes: int) -> None:
+        heapq.heappush(self._waiting[lane_of(size_bytes)], (size_bytes, path))
 
     def _pause(self, path: str, now: float) -> float:
         before = self._restless.get(path)

@@ -11,9 +11,10 @@ from p2p_client.library.disk.files import Signature
 from p2p_client.library.disk.hash import Gone, Hashed, Outcome, Unreadable, Unsteady
 from p2p_client.library.disk.scan import Found
 from p2p_client.library.events import LibraryEvent, Listed, Skipped, Withdrawn
-from p2p_client.library.shelf.index import FolderKey, Index, SharedFile
+from p2p_client.library.shelf.index import Index, SharedFile
 from p2p_client.library.shelf.meter import Meter
-from p2p_client.library.shelf.queue import HashQueue
+from p2p_client.library.shelf.queue import HashQueue, Lane
+from p2p_client.library.shelf.watchmap import FolderKey
 from p2p_client.models import Resource
 
 
@@ -59,9 +60,9 @@ class Shelf:
         self.queue.push(path, file.signature.size_bytes, time.monotonic(), again=again)
         self._on_work()
 
-    def take(self, most_files: int, most_bytes: int) -> list[SharedFile]:
-        """What to hash next; `conclude` it, or `give_back`."""
-        while paths := self.queue.take(time.monotonic(), most_files, most_bytes):
+    def take(self, lane: Lane, most_files: int) -> list[SharedFile]:
+        """What to hash next; `conclude` each of them."""
+        while paths := self.queue.take(time.monotonic(), lane, most_files):
             files = [file for path in paths if (file := self.index.file(path))]
             for path in set(paths).difference(file.path for file in files):
                 self.queue.finish(path)

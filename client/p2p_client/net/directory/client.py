@@ -240,15 +240,19 @@ class DirectoryClient:
         Only for work that may be repeated: an address may have got a call whose answer was lost.
         All of the directory's calls are such.
         """
-        failures: list[str] = []
+        failures: list[DirectoryUnreachable] = []
         for _ in self._addresses:
             try:
                 async with self._borrowed() as link:
                     return await work(link)
             except DirectoryUnreachable as error:
-                failures.append(str(error))
+                failures.append(error)
                 self._preferred = (self._preferred + 1) % len(self._addresses)
-        raise DirectoryUnreachable("; ".join(dict.fromkeys(failures)))
+        reasons = {error.reason for error in failures}
+        raise DirectoryUnreachable(
+            "; ".join(dict.fromkeys(map(str, failures))),
+            reason=reasons.pop() if len(reasons) == 1 else None,
+        )
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[Link]:

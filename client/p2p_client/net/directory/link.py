@@ -111,7 +111,10 @@ async def with_hint(link: Link, error: DirectoryUnreachable) -> DirectoryUnreach
         await fetch_certificate(link.address.host, link.address.port, DIRECTORY_NAME, HINT_SECONDS)
     except ProbeFailed:
         return error
-    return DirectoryUnreachable(f"the directory {link.address} speaks TLS: leave out --insecure")
+    return DirectoryUnreachable(
+        f"the directory {link.address} speaks TLS: leave out --insecure",
+        reason="TRANSPORT_MISMATCH",
+    )
 
 
 @contextmanager

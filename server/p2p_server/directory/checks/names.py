@@ -64,6 +64,8 @@ def path_fault(path: str, limits: Limits) -> str:
     """Why the path may not be listed, for people; empty: it may. Cost: O(length of the path)."""
     if not path:
         return "the path is empty"
+    if len(path) > limits.max_path_bytes:  # before anything that takes longer for longer ones
+        return _too_long(limits)
     # Nearly all paths are short, plain and printable: those take the quick way.
     if not path.isprintable() and (fault := _character_fault(path)):
         return fault
@@ -72,11 +74,15 @@ def path_fault(path: str, limits: Limits) -> str:
     if not unicodedata.is_normalized("NFC", path):
         return "the path is not in Unicode normal form C"
     if len(path.encode()) > limits.max_path_bytes:
-        return f"the path is longer than {limits.max_path_bytes} bytes"
+        return _too_long(limits)
     parts = path.split("/")
     if len(parts) > limits.max_path_levels:
         return f"the path has more than {limits.max_path_levels} levels"
     return next(filter(None, map(_part_fault, parts)), "")
+
+
+def _too_long(limits: Limits) -> str:
+    return f"the path is longer than {limits.max_path_bytes} bytes"
 
 
 def _character_fault(path: str) -> str:

@@ -18,7 +18,7 @@ from p2p_server.directory.errors import (
     TooLarge,
     UsernameTaken,
 )
-from p2p_server.directory.events import Expired, Left, Registered, Removed
+from p2p_server.directory.events import Expired, Judged, Left, Registered, Removed
 from p2p_server.directory.models import Limits, PeerId, Revision, Session, User
 from p2p_server.directory.presence.endpoints import candidates, is_pending, is_visible
 from p2p_server.directory.presence.leases import LeaseClock
@@ -113,6 +113,8 @@ class Sessions:
                 application.client_software,
             )
         )
+        if session.listed and not is_pending(live.statuses):
+            self._tell(Judged(holder.name, peer_id, live.statuses))
         return Granted(token, host, self._renewed(live, held))
 
     async def _open(self, session: Session) -> Revision:

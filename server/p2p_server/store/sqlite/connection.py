@@ -7,8 +7,9 @@ the schema's version, not the tables.
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import apsw
 
@@ -98,29 +99,48 @@ def prepare(path: Path) -> apsw.Connection:
     Raises StoreUnusable; then nothing was touched.
     """
     try:
-        is_new = _check_header(path)
-        if is_new:
+        if _is_new(path):
             _create(path)
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        else:
+            with closing(_connect_to_inspect(path)) as connection:
+                _check_contents(connection, path)
+        return _connect_writer(path)
+    except (apsw.CorruptError, apsw.NotADBError) as failure:
+        raise _corrupt(path, str(failure)) from failure
     except (OSError, apsw.Error) as failure:
         raise StoreUnusable(f"cannot open the database {path}: {failure}") from failure
+
+
+def _connect_to_inspect(path: Path) -> apsw.Connection:
+    """A connection that leaves the files as they are."""
+    if not path.with_name(path.name + "-wal").exists():
+        # Nobody has it open: read it as a file that never changes, so none is made beside it.
+        uri = f"file:{quote(str(path.absolute()))}?immutable=1"
+        return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    # Should it turn out not to be ours, closing must not move the log into it.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    return connection
+
+
+def _connect_writer(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        # Should it turn out not to be ours, closing must not move its log into it.
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        _check_contents(connection, path)
-        _configure_writer(connection)
+        connection.pragma("journal_mode", "WAL")
+        connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+        connection.pragma("foreign_keys", True)
+        connection.pragma("cache_size", -WRITER_CACHE_KIB)
+        connection.pragma("temp_store", "MEMORY")
+        connection.pragma("synchronous", "FULL")  # of the schema
         migrate(connection)
         connection.pragma("synchronous", "NORMAL")
         path.chmod(0o600)
-    except BaseException as failure:
+    except BaseException:
         connection.close()
-        if isinstance(failure, apsw.CorruptError | apsw.NotADBError):
-            raise _corrupt(path, str(failure)) from failure
-        if isinstance(failure, OSError | apsw.Error):
-            raise StoreUnusable(f"cannot use the database {path}: {failure}") from failure
         raise
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     return connection
 
 
@@ -139,16 +159,6 @@ def _glob_matches(*arguments: Value) -> bool:
     return isinstance(glob, str) and isinstance(path, str) and glob_matcher(glob)(path)
 
 
-def _configure_writer(connection: apsw.Connection) -> None:
-    connection.pragma("journal_mode", "WAL")
-    connection.pragma("synchronous", "FULL")  # of the schema; NORMAL afterwards
-    connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-    connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
-    connection.pragma("foreign_keys", True)
-    connection.pragma("cache_size", -WRITER_CACHE_KIB)
-    connection.pragma("temp_store", "MEMORY")
-
-
 def _create(path: Path) -> None:
     """An empty file that is nobody else's to read. SQLite gives its side files the same mode."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
@@ -159,7 +169,7 @@ def _create(path: Path) -> None:
         os.close(folder)
 
 
-def _check_header(path: Path) -> bool:
+def _is_new(path: Path) -> bool:
     """Whether there is no database yet; raises StoreUnusable for one that is not ours.
 
     Reads the bytes alone: to let SQLite open a file is to let it make files beside it.

@@ -7,9 +7,10 @@ How the catalog is laid out:
   them, or to forget a library of any size, is to change one row; what no peer points to any more is
   marked `discarded` and deleted in slices by `purge`.
 - An answer joins resources with peers that are visible, so a peer comes and goes by one row too.
-- `folded_path` (casefolded, NFC) is what is searched and sorted by. Indices that carry an order
-  carry folded path and catalog as well: rows that don't match are passed over without a look into
-  the table.
+- `folded_path` (casefolded, NFC) is what is searched and sorted by. Its index has the catalog too:
+  rows that don't match are passed over without a look into the table. The indices by size and time
+  are slim, for every byte in an index costs announces (with folded path and catalog in them a
+  third): equal sizes are sorted when asked for.
 - `paths` is the trigram index of the folded paths. It holds neither the text nor positions
   (contentless, detail=none): a match there is a candidate, verified against the row. No trigger
   feeds it: a statement with triggers is a savepoint, and FTS5 writes all it has at each savepoint,
@@ -83,8 +84,8 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE UNIQUE INDEX resources_by_catalog ON resources (catalog, path);
     CREATE INDEX resources_by_path ON resources (folded_path, catalog);
-    CREATE INDEX resources_by_size ON resources (size_bytes DESC, folded_path, catalog);
-    CREATE INDEX resources_by_time ON resources (modified_us DESC, folded_path, catalog);
+    CREATE INDEX resources_by_size ON resources (size_bytes);
+    CREATE INDEX resources_by_time ON resources (modified_us);
     CREATE INDEX resources_by_digest ON resources (digest, catalog);
     CREATE INDEX resources_by_name ON resources (name);
     CREATE INDEX resources_by_media_type ON resources (media_type);

@@ -22,9 +22,10 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """An index that names all rows which can fulfil one criterion: `tables` is a FROM clause."""
+    """An index that names all rows which can fulfil one criterion."""
 
-    tables: str
+    table: str
+    row: str
     clause: Clause
 
 
@@ -35,6 +36,10 @@ class Ordering:
     index: str
     column: str
     descending: bool
+
+    @property
+    def walk(self) -> str:
+        return f"resources AS r INDEXED BY {self.index}"
 
     @property
     def sql(self) -> str:
@@ -54,8 +59,8 @@ ORDERINGS = {
 def conditions(criteria: Criteria) -> list[Clause]:
     """All that a row `r` must fulfil, cheap conditions first.
 
-    What needs only folded path and catalog stands in every ordered index and costs little; SQLite
-    looks into the table for the rest.
+    What needs only folded path and catalog stands in the index of paths; SQLite looks into the
+    table for the rest.
     """
     clauses = [Clause("instr(r.folded_path, ?)", (text,)) for text in _texts(criteria)]
     if criteria.owner:
@@ -124,15 +129,13 @@ def _texts(criteria: Criteria) -> tuple[str, ...]:
 
 
 def _by_index(index: str, clause: Clause) -> Narrowing:
-    return Narrowing(f"resources AS r INDEXED BY {index}", clause)
+    return Narrowing(f"resources AS r INDEXED BY {index}", "r.row", clause)
 
 
 def _by_trigrams(wanted: tuple[str, ...]) -> Narrowing:
     assert all(len(trigram) == TRIGRAM_LENGTH for trigram in wanted)
     quoted = " AND ".join('"' + trigram.replace('"', '""') + '"' for trigram in wanted)
-    return Narrowing(
-        "paths CROSS JOIN resources AS r ON r.row = paths.rowid", Clause("paths MATCH ?", (quoted,))
-    )
+    return Narrowing("paths", "paths.rowid", Clause("paths MATCH ?", (quoted,)))
 
 
 def _owner_clause(criteria: Criteria) -> Clause:

@@ -4,8 +4,8 @@ There are two ways to a page. *Gathering* takes all candidates of a narrow index
 them: good while they are few. *Walking* follows the order's own index and verifies what it passes:
 good while matches are frequent. Which it is shows by looking: indices are asked whether they have
 few candidates; if none has, a short walk is tried; if that meets too little, for the matches lie
-far back in the order, a larger set may be gathered, and only then is the walk gone to its end.
-So a rare word and a word in every path both cost little, and the worst is one pass over one index.
+far back in the order, a larger set is gathered, at worst from all paths. So a rare word and a word
+in every path both cost little, and the worst is one pass over the index of paths.
 """
 
 import time
@@ -28,7 +28,6 @@ from p2p_server.directory.models import (
 from p2p_server.store.sqlite.answers.criteria import (
     ORDERINGS,
     Clause,
-    Narrowing,
     conditions,
     narrowings,
     stretches,
@@ -38,7 +37,7 @@ from p2p_server.store.sqlite.sql import Row, Value, all_rows
 
 FEW = 2_000  # candidates: gathered in a few milliseconds
 MANY = 50_000  # gathered in the time that a long walk takes
-SHORT_WALK_STEPS = 400_000  # of SQLite's machine: some 25,000 rows passed, a few milliseconds
+SHORT_WALK_STEPS = 200_000  # of SQLite's machine: some 12,000 rows passed
 STEPS_BETWEEN_LOOKS = 20_000
 MOST_SECONDS = 3.0  # a caller does not wait longer than 5
 
@@ -46,6 +45,8 @@ _COLUMNS = (
     "r.row, r.folded_path, r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_us, "
     "r.media_type, p.peer_id"
 )
+ALL_PATHS = "resources AS r INDEXED BY resources_by_path"
+CANDIDATES = "json_each(?) AS candidate CROSS JOIN resources AS r ON r.row = candidate.value"
 _PEERS = "CROSS JOIN peers AS p ON p.catalog = r.catalog"
 
 
@@ -68,58 +69,59 @@ class _Search:
     ) -> None:
         self._connection = connection
         self._ordering = ORDERINGS[criteria.order]
-        self._conditions = [Clause("p.visible"), *conditions(criteria)]
+        self._wanted = conditions(criteria)
         self._narrowings = narrowings(criteria)
         self._stretches = stretches(criteria.order, after)
         self._limit = limit
         self._ends_at = time.monotonic() + MOST_SECONDS
 
-    def rows(self) -> Sequence[Row]:
-        if (narrow := self._narrow(FEW)) is not None:
-            return self._gather(narrow)
-        if not self._narrowings:
-            return self._walk(None)
+    def rows(self) -> list[Row]:
+        if (few := self._candidates(FEW)) is not None:
+            return self._gather(few)
+        if not self._wanted:
+            return self._in_order(self._ordering.walk)
         try:
-            return self._walk(SHORT_WALK_STEPS)
+            return self._in_order(self._ordering.walk, most_steps=SHORT_WALK_STEPS)
         except _TooFar:
-            narrow = self._narrow(MANY)
-            return self._walk(None) if narrow is None else self._gather(narrow)
+            many = self._candidates(MANY)
+            return self._in_order(ALL_PATHS) if many is None else self._gather(many)
 
-    def _narrow(self, most: int) -> Narrowing | None:
-        """The first index that has at most so many candidates; None: all have more."""
+    def _candidates(self, most: int) -> str | None:
+        """Rows (a JSON array) from the first index that names so few; None: all name more."""
         for narrowing in self._narrowings:
-            sql = f"SELECT count(*) FROM (SELECT 1 FROM {narrowing.tables} WHERE "
-            sql = sql.replace(" CROSS JOIN resources AS r ON r.row = paths.rowid", "")
-            counted = self._run(
-                f"{sql}{narrowing.clause.sql} LIMIT ?)", (*narrowing.clause.values, most + 1)
+            ((count, rows),) = self._run(
+                f"SELECT count(*), json_group_array(row) FROM (SELECT {narrowing.row} AS row "
+                f"FROM {narrowing.table} WHERE {narrowing.clause.sql} LIMIT ?)",
+                (*narrowing.clause.values, most + 1),
             )
-            if counted[0][0] <= most:
-                return narrowing
+            if count <= most:
+                return str(rows)
         return None
 
-    def _gather(self, narrowing: Narrowing) -> list[Row]:
-        return self._in_order(narrowing.tables, [narrowing.clause])
-
-    def _walk(self, most_steps: int | None) -> list[Row]:
-        """Raises _TooFar after so many steps."""
-        return self._in_order(f"resources AS r INDEXED BY {self._ordering.index}", [], most_steps)
+    def _gather(self, candidates: str) -> list[Row]:
+        return self._in_order(CANDIDATES, (candidates,))
 
     def _in_order(
-        self, tables: str, extra: list[Clause], most_steps: int | None = None
+        self, tables: str, values: Sequence[Value] = (), most_steps: int | None = None
     ) -> list[Row]:
-        rows: list[Row] = []
+        """What fulfils the criteria, from a FROM clause. Raises _TooFar after so many steps."""
+        found: list[Row] = []
         for stretch in self._stretches:
-            clauses = [*extra, stretch, *self._conditions]
-            rows += self._run(
+            clauses = [stretch, Clause("p.visible"), *self._wanted]
+            found += self._run(
                 f"SELECT {_COLUMNS} FROM {tables} {_PEERS} "
                 f"WHERE {' AND '.join(clause.sql for clause in clauses)} "
                 f"ORDER BY {self._ordering.sql} LIMIT ?",
-                (*(v for clause in clauses for v in clause.values), self._limit - len(rows)),
+                (
+                    *values,
+                    *(value for clause in clauses for value in clause.values),
+                    self._limit - len(found),
+                ),
                 most_steps,
             )
-            if len(rows) >= self._limit:
+            if len(found) >= self._limit:
                 break
-        return rows
+        return found
 
     def _run(self, sql: str, values: Sequence[Value], most_steps: int | None = None) -> list[Row]:
         with _bounded(self._connection, self._ends_at, most_steps):
