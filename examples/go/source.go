@@ -24,7 +24,7 @@ const (
 	maxChunk     = 1 << 20
 	usualChunk   = 256 << 10
 	maxUploads   = 32
-	idleTimeout  = 60 * time.Second // of a reader that takes nothing
+	idleTimeout  = 60 * time.Second
 	writeBuffer  = 512 << 10
 	maxGrantSize = 64 << 10
 )
@@ -38,10 +38,11 @@ type Source struct {
 	rules    func() grantRules
 	slots    chan struct{} // one taken by each stream
 	stopping atomic.Bool
+	idle     time.Duration // for which a reader may take nothing
 }
 
 func newSource(library *Library, identity *Identity, peerID string, rules func() grantRules) *Source {
-	return &Source{library: library, identity: identity, peerID: peerID, rules: rules, slots: make(chan struct{}, maxUploads)}
+	return &Source{library: library, identity: identity, peerID: peerID, rules: rules, slots: make(chan struct{}, maxUploads), idle: idleTimeout}
 }
 
 // server hosts the source, over TLS or in plaintext.
@@ -185,14 +186,14 @@ func (s *Source) stream(shared *sharedFile, file *os.File, offset, end, chunk in
 		}
 		done <- nil
 	}()
-	idle := time.NewTimer(idleTimeout)
+	idle := time.NewTimer(s.idle)
 	defer idle.Stop()
 	for {
 		select {
 		case err := <-done:
 			return err
 		case <-sent:
-			idle.Reset(idleTimeout)
+			idle.Reset(s.idle)
 		case <-idle.C:
 			return refuse(codes.DeadlineExceeded, pb.ErrorReason_ERROR_REASON_STREAM_IDLE, "the reader took nothing for too long")
 		}

@@ -64,37 +64,47 @@ func trustDirectory(ctx context.Context, server, stateDir, given string) (*pin, 
 	}
 
 	recorded := known[server]
-	switch {
-	case given != "" && recorded != "" && given != recorded:
+	if given != "" && recorded != "" && given != recorded {
 		return nil, failf(exitDirectory, "DIRECTORY_UNTRUSTED",
 			"--fingerprint %s, but %s is recorded for the directory %s", given, recorded, server)
-	case given == "" && recorded == "":
+	}
+	if recorded == "" {
 		shown, err := look(ctx, server)
 		if err != nil {
 			return nil, failf(exitDirectory, "DIRECTORY_UNREACHABLE", "the directory %s: %v", server, err)
 		}
-		given = hex.EncodeToString(shown[:])
-		say("first contact with the directory %s; from now on only this key is trusted, so compare it: %s", server, given)
-	case given == "":
-		given = recorded
+		recorded = hex.EncodeToString(shown[:])
+		switch given {
+		case recorded:
+		case "":
+			say("first contact with the directory %s; from now on only this key is trusted, so compare it: %s", server, recorded)
+		default:
+			return nil, failf(exitDirectory, "DIRECTORY_UNTRUSTED",
+				"the directory %s shows the key %s, but the one trusted is %s: nothing was sent to it", server, recorded, given)
+		}
+		known[server] = recorded
+		if err := store(file, known); err != nil {
+			return nil, err
+		}
 	}
-
-	want, err := hex.DecodeString(given)
+	want, err := hex.DecodeString(recorded)
 	if err != nil || len(want) != 32 {
-		return nil, failf(exitUsage, "USAGE", "a fingerprint is 64 hex digits, not %q", given)
-	}
-	if recorded == "" {
-		known[server] = hex.EncodeToString(want)
-		text, _ := json.MarshalIndent(known, "", "  ")
-		temp, err := writeTemp(file, append(text, '\n'))
-		if err != nil {
-			return nil, err
-		}
-		if err := os.Rename(temp, file); err != nil {
-			return nil, err
-		}
+		return nil, fmt.Errorf("%s: %q is no fingerprint", file, recorded)
 	}
 	return &pin{server: server, want: [32]byte(want)}, nil
+}
+
+// store replaces the recorded keys.
+func store(file string, known map[string]string) error {
+	text, err := json.MarshalIndent(known, "", "  ")
+	if err != nil {
+		return err
+	}
+	temp, err := writeTemp(file, append(text, '\n'))
+	if err != nil {
+		return err
+	}
+	return os.Rename(temp, file)
 }
 
 // look is the first contact: whose key is it? Nothing is sent over this connection.
