@@ -1,6 +1,6 @@
 /** Digests and manifests: what a content is, piece by piece. No I/O but reading a handle that is given. */
 import type { FileHandle } from "node:fs/promises";
-import { createBLAKE3 } from "hash-wasm";
+import { Blake3Hasher, blake3 } from "@napi-rs/blake-hash";
 
 const MIB = 1024 * 1024;
 const MAX_PIECES = 65_536;
@@ -11,12 +11,6 @@ export interface Manifest {
   readonly pieceSizeBytes: number;
   /** shape (pieceCount * 32,) */
   readonly pieceDigests: Uint8Array;
-}
-
-const oneShot = await createBLAKE3();
-
-export function blake3(bytes: Uint8Array): Buffer {
-  return Buffer.from(oneShot.init().update(bytes).digest("binary"));
 }
 
 export function pieceSizeFor(sizeBytes: number): number {
@@ -60,12 +54,11 @@ export function manifestDigest(manifest: Manifest): string {
  * @throws RangeError the file is shorter
  */
 export async function hashFile(file: FileHandle, sizeBytes: number): Promise<{ digest: string; manifest: Manifest }> {
-  const [whole, piece] = await Promise.all([createBLAKE3(), createBLAKE3()]);
-  whole.init();
+  const whole = new Blake3Hasher();
   const pieceSizeBytes = pieceSizeFor(sizeBytes);
   const pieceDigests: Uint8Array[] = [];
   for (let offset = 0; offset < sizeBytes; ) {
-    piece.init();
+    const piece = new Blake3Hasher();
     const pieceEnd = Math.min(offset + pieceSizeBytes, sizeBytes);
     while (offset < pieceEnd) {
       const block = await readExactly(file, offset, Math.min(MIB, pieceEnd - offset));
@@ -73,7 +66,7 @@ export async function hashFile(file: FileHandle, sizeBytes: number): Promise<{ d
       piece.update(block);
       offset += block.length;
     }
-    pieceDigests.push(piece.digest("binary"));
+    pieceDigests.push(piece.digestBuffer());
   }
   const manifest = { sizeBytes, pieceSizeBytes, pieceDigests: Buffer.concat(pieceDigests) };
   return { digest: whole.digest("hex"), manifest };
