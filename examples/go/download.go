@@ -255,7 +255,7 @@ func (d *Download) connect(s source) (*fetcher, error) {
 	endpoints.InitialState(resolver.State{Endpoints: addresses})
 	conn, err := grpc.NewClient("source:///"+s.GetPeerId(),
 		grpc.WithResolvers(endpoints), grpc.WithTransportCredentials(security), grpc.WithNoProxy(),
-		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(2*streamWindow))
+		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(2*streamWindow), grpc.WithReadBufferSize(256<<10))
 	if err != nil {
 		return nil, err
 	}
@@ -314,7 +314,7 @@ func (f *fetcher) fetch(ctx context.Context, first, end int, buffer []byte) (int
 	offset, _ := f.manifest.Span(first)
 	lastOffset, lastLength := f.manifest.Span(end - 1)
 	stream, err := f.FetchFile(ctx, &pb.FetchFileRequest{Digest: f.digest, ReadOffset: offset,
-		ReadLimit: lastOffset + lastLength - offset, MaxChunkBytes: usualChunk})
+		ReadLimit: lastOffset + lastLength - offset, MaxChunkBytes: maxChunk})
 	if err != nil {
 		return first, err
 	}

@@ -217,7 +217,7 @@ func TestGroupOfAWrongManifestIsDropped(t *testing.T) {
 // wrongManifest fits the content with the first bit of each chunk turned.
 func (n *network) wrongManifest() *Manifest {
 	content, _ := os.ReadFile(n.disk)
-	for i := 0; i < len(content); i += usualChunk {
+	for i := 0; i < len(content); i += maxChunk {
 		content[i] ^= 1
 	}
 	_, m, _ := hashContent(bytes.NewReader(content), int64(len(content)))

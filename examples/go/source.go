@@ -22,7 +22,6 @@ import (
 const (
 	minChunk     = 16 << 10
 	maxChunk     = 1 << 20
-	usualChunk   = 256 << 10
 	maxUploads   = 32
 	idleTimeout  = 60 * time.Second
 	writeBuffer  = 512 << 10
@@ -158,7 +157,7 @@ func (s *Source) FetchFile(request *pb.FetchFileRequest, stream grpc.ServerStrea
 
 func chunkSize(wish int32) int64 {
 	if wish <= 0 {
-		return usualChunk
+		return maxChunk
 	}
 	return min(max(int64(wish), minChunk), maxChunk)
 }
