@@ -68,11 +68,12 @@ export class Directory {
   ): Promise<MessageShape<O>> {
     const token = this.sessionToken ?? (await this.register());
     try {
-      return await this.connected().unary(method, request, token);
+      return await (await this.connected()).unary(method, request, token);
     } catch (error) {
       if (!(error instanceof Refusal && error.reason === "SESSION_UNKNOWN")) throw error;
       this.sessionToken = undefined;
-      return await this.connected().unary(method, request, await this.register());
+      const freshToken = await this.register();
+      return await (await this.connected()).unary(method, request, freshToken);
     }
   }
 
@@ -135,9 +136,11 @@ export class Directory {
     return session.sessionToken;
   }
 
-  private connected(): Connection {
-    if (this.connection === undefined) throw new Refusal(grpc.status.UNAVAILABLE, "", "not connected");
-    return this.connection;
+  private async connected(): Promise<Connection> {
+    if (this.connection !== undefined) return this.connection;
+    const connection = await this.open();
+    await this.getInfo(connection);
+    return connection;
   }
 
   /** Trusts, then connects: to exactly the certificate that was judged. */

@@ -85,8 +85,6 @@ export async function resolve(directory: Directory, target: string): Promise<Tar
     const count = new Set(found.map(({ digest }) => digest)).size;
     throw new Failure(4, "AMBIGUOUS", `'${target}' stands for ${count} different contents: name one as OWNER:PATH or by its digest`, { candidates });
   }
-  const bare = target.replace(/^b3:/, "");
-  if (target.startsWith("b3:") && isDigest(bare)) return { digest: bare, name: bare };
   throw new Failure(3, "NOT_FOUND", `nobody online shares '${target}'`);
 }
 

@@ -2,6 +2,7 @@
 import { networkInterfaces } from "node:os";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { Announcer } from "./announcer.js";
 import { Directory } from "./directory.js";
@@ -70,19 +71,28 @@ export class Sharing {
 
   private async live(): Promise<void> {
     await this.directory.register(); // The first one must succeed; from then on everything is retried.
-    const rescans = this.rescanUntilStopped();
+    const ended = new AbortController();
+    const rescans = this.rescanUntil(AbortSignal.any([this.stop, ended.signal]));
+    try {
+      await this.stepUntilStopped();
+    } finally {
+      ended.abort();
+      await rescans;
+    }
+  }
+
+  private async stepUntilStopped(): Promise<void> {
     for (let failures = 0; !this.stop.aborted; ) {
       try {
         await this.step();
         failures = 0;
       } catch (error) {
-        const delay = Math.min(MAX_BACKOFF_MS, 300 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random());
+        const pause = Math.min(MAX_BACKOFF_MS, 300 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random());
         this.recover(error, failures === 0);
         failures += 1;
-        await this.sleep(delay);
+        await this.sleep(pause);
       }
     }
-    await rescans;
   }
 
   /** One heartbeat if due, else one batch if the directory lacks something, else sleep. */
@@ -151,13 +161,10 @@ export class Sharing {
     }
   }
 
-  private async rescanUntilStopped(): Promise<void> {
-    while (!this.stop.aborted) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, RESCAN_MS);
-        this.stop.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-      });
-      if (!this.stop.aborted && (await this.library.rescan())) this.wake();
+  private async rescanUntil(end: AbortSignal): Promise<void> {
+    while (!end.aborted) {
+      await delay(RESCAN_MS, undefined, { signal: end }).catch(() => undefined);
+      if (!end.aborted && (await this.library.rescan())) this.wake();
     }
   }
 
