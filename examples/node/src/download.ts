@@ -92,7 +92,7 @@ export class Download {
     for (let attempt = 0; attempt <= RETRIES && !work.isDone(); attempt += 1) {
       let fetcher: Fetcher | undefined;
       try {
-        if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, 300 * 2 ** attempt));
+        if (attempt > 0 && (await work.isDoneWithin(300 * 2 ** attempt))) return;
         fetcher = await Fetcher.connect(source, this.digest, this.isInsecure);
         if (!work.isStarted()) work.start(await fetcher.manifest(group.manifestDigest, group.sizeBytes));
         for (let range = await work.take(); range !== undefined; range = await work.take()) {
@@ -186,6 +186,18 @@ class Work {
       if (last < range.last) this.ranges.unshift({ first: last + 1, last: range.last });
       return { first: range.first, last };
     }
+  }
+
+  isDoneWithin(milliseconds: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(this.isDone()), milliseconds);
+      const look = (): void => {
+        if (!this.isDone()) return void this.waiting.push(look);
+        clearTimeout(timer);
+        resolve(true);
+      };
+      look();
+    });
   }
 
   giveBack(range: Range): void {

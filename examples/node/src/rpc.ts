@@ -72,11 +72,18 @@ export class Connection {
     this.client = new grpc.Client(address, credentials, { ...OPTIONS, ...named });
   }
 
-  /** Resolves once connected (with TLS: to the pinned certificate). */
-  ready(timeoutMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.client.waitForReady(Date.now() + timeoutMs, (error) => (error ? reject(error) : resolve()));
-    });
+  /** Resolves once connected (with TLS: to the pinned certificate). Unlike waitForReady, the first failure is final. */
+  async ready(timeoutMs: number): Promise<void> {
+    const channel = this.client.getChannel();
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const state = channel.getConnectivityState(true);
+      if (state === grpc.connectivityState.READY) return;
+      if (state === grpc.connectivityState.TRANSIENT_FAILURE) throw new Error(`no connection to ${channel.getTarget()}`);
+      await new Promise<void>((resolve, reject) => {
+        channel.watchConnectivityState(state, deadline, (error) => (error ? reject(error) : resolve()));
+      });
+    }
   }
 
   unary<I extends DescMessage, O extends DescMessage>(
