@@ -12,7 +12,6 @@ import { proveIdentityBytes, signWith } from "./identity.js";
 import type { Identity } from "./identity.js";
 import { contentChanged, isUnchanged } from "./library.js";
 import type { Library, SharedFile } from "./library.js";
-import { isDigest } from "./names.js";
 import { refuse, toStatus } from "./refusal.js";
 import { serviceDefinition } from "./rpc.js";
 
@@ -91,7 +90,6 @@ export class Source {
   /** Reads one chunk ahead of the one being sent, and no further: a slow reader costs two chunks of memory. */
   private async stream(call: FetchCall): Promise<void> {
     const { digest, maxChunkBytes } = call.request;
-    if (maxChunkBytes < 0) throw fieldInvalid("max_chunk_bytes", "a negative chunk size");
     const { file, handle } = await this.library.open(digest);
     try {
       const { start, end } = rangeOf(call.request, file);
@@ -113,7 +111,6 @@ export class Source {
     if (this.isStopping) throw refuse(grpc.status.UNAVAILABLE, "SHUTTING_DOWN", "this peer is stopping");
     const terms = this.grantTerms();
     if (terms === undefined) throw refuse(grpc.status.UNAUTHENTICATED, "GRANT_INVALID", "not registered yet");
-    if (!isDigest(digest)) throw fieldInvalid("digest", "a digest is 64 lower-case hex");
     await checkGrant(metadata.get("authorization")[0]?.toString(), digest, terms);
   }
 }

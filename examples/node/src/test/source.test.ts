@@ -116,6 +116,8 @@ test("unknown and malformed digests are told apart", async () => {
   const ask = (what: string): Promise<unknown> => connection.unary(PeerService.method.getManifest, { digest: what }, all);
   await assert.rejects(ask("0".repeat(64)), refusedWith(status.NOT_FOUND, "CONTENT_UNKNOWN"));
   await assert.rejects(ask("../etc/passwd"), refusedWith(status.INVALID_ARGUMENT, "FIELD_INVALID"));
+  const stranger = connection.unary(PeerService.method.getManifest, { digest: "../etc/passwd" });
+  await assert.rejects(stranger, refusedWith(status.UNAUTHENTICATED, "GRANT_MISSING"));
 });
 
 test("a nonce is signed only if it is 16 to 64 bytes long", async () => {
