@@ -21,6 +21,7 @@ from p2p_client.upload.refusals import SourceRefusal
 from p2p_server.directory.checks import names
 from p2p_server.directory.errors import DirectoryError
 from p2p_server.directory.models import Limits
+from p2p_server.directory.models import PeerId as ListedPeerId
 from p2p_server.directory.query import fold, glob_matcher
 from p2p_server.directory.trust import certificates, proofs
 
@@ -100,7 +101,7 @@ def test_register_proofs(case: Case) -> None:
 def test_identity_proofs(case: Case) -> None:
     key = load_pem_private_key(load("proofs")["private_key_pem"].encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    signed = proofs.identity_bytes(bytes.fromhex(case["nonce"]), names.PeerId(case["peer_id"]))
+    signed = proofs.identity_bytes(bytes.fromhex(case["nonce"]), ListedPeerId(case["peer_id"]))
 
     assert signed.hex() == case["signed_bytes"]
     try:
