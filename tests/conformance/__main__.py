@@ -8,7 +8,9 @@ is compared byte for byte.
 """
 
 import argparse
+import contextlib
 import filecmp
+import io
 import shutil
 import statistics
 import subprocess
@@ -97,7 +99,8 @@ def main() -> None:
     commands = clients()
     folder = Path(tempfile.mkdtemp(prefix="p2p-pairs-"))
     try:
-        figures = measure(commands, arguments.size_mib * MIB, arguments.runs, folder)
+        with contextlib.redirect_stdout(io.StringIO()):  # what a network prints at its end
+            figures = measure(commands, arguments.size_mib * MIB, arguments.runs, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table(figures))

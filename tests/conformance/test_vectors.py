@@ -121,7 +121,7 @@ def test_grants(case: Case) -> None:
         grant = read_grant(case["grant"], trust, PeerId(vectors["peer_id"]), now)
         grant.check(Digest(vectors["digest"]))
 
-    assert verdict(judge) == case["expect"]
+    assert verdict(judge) in case["expect"].split("|")
 
 
 @cases("names", "paths")
