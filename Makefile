@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types protos protos-fresh bench conformance clean
+.PHONY: help setup demo test check lint types protos protos-fresh protos-keep bench conformance clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ demo: setup ## a directory, three users, real transfers, before your eyes
 test: setup ## all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-check: lint types protos-fresh test ## what CI runs: lint, types, protos fresh, tests
+check: lint types protos-fresh protos-keep test ## what CI runs: lint, types, protos fresh and compatible, tests
 
 lint: setup ## ruff and buf
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/buf lint && $(BIN)/buf format -d --exit-code
@@ -36,6 +36,9 @@ protos: setup ## generate the typed stubs in generated/ from proto/
 
 protos-fresh: setup
 	@$(BIN)/python tools/generate_protos.py --check
+
+protos-keep: setup
+	@$(BIN)/python tools/check_breaking.py
 
 bench: setup ## measure transfers beside other programs; writes docs/performance.md
 	@$(BIN)/python -m bench
