@@ -16,7 +16,13 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import ClassVar, TypeGuard
 
-from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, PeerError
+from p2p_client.errors import (
+    DirectoryError,
+    DirectoryRefused,
+    DirectoryUnreachable,
+    DirectoryUntrusted,
+    PeerError,
+)
 from p2p_client.library.catalog import Catalog
 from p2p_client.membership.announcing import Announcing
 from p2p_client.membership.events import (
@@ -184,6 +190,10 @@ class Machine:
     def _is_fatal(self, error: PeerError) -> bool:
         if self.session == 0 and error.reason in _REFUSED_AT_FIRST:
             return True
+        if isinstance(error, DirectoryUntrusted):
+            # Whoever answers at the directory's address for a while must not end a running share:
+            # it gets no call of ours, and the directory may come back.
+            return self.session == 0
         if isinstance(error, DirectoryUnreachable):
             return False
         return not isinstance(error, DirectoryRefused) or error.reason in _REFUSED_FOR_GOOD
@@ -230,7 +240,7 @@ class Machine:
             return self._session_gone()
         if self.announcing is not None and call is Call.ANNOUNCE and _is_final(error):
             return self.announcing.batch_refused(self.session, error)
-        if not isinstance(error, DirectoryUnreachable | DirectoryRefused):
+        if not isinstance(error, DirectoryError):
             return self._fail(error)
         self.state = State.LOST
         return [*self._lost(error), SetTimer(Timer.HEARTBEAT, self._retry_seconds())]
