@@ -105,6 +105,7 @@ class Machine:
         self._jitter = jitter
         self._failures = 0  # in a row
         self._is_lost = False  # and we have said so
+        self._met_impostor = False  # likewise
         self._register_pending = False
         self._beating = False
         self._gone = 0  # sessions in a row that ended before anything was done in them
@@ -246,16 +247,18 @@ class Machine:
         return [*self._lost(error), SetTimer(Timer.HEARTBEAT, self._retry_seconds())]
 
     def _lost(self, error: PeerError) -> list[Command]:
-        """One notice per outage, and none before we ever were in: then the caller is told."""
-        if self._is_lost or self.session == 0:
+        """One notice per outage, a second one where another key is met in it; none before we ever
+        were in: then the caller is told."""
+        is_news = isinstance(error, DirectoryUntrusted) and not self._met_impostor
+        if self.session == 0 or (self._is_lost and not is_news):
             return []
-        self._is_lost = True
+        self._is_lost, self._met_impostor = True, self._met_impostor or is_news
         return [Tell(f"{error}; retrying, transfers go on")]
 
     def _back(self) -> list[Command]:
         if not self._is_lost:
             return []
-        self._is_lost = False
+        self._is_lost = self._met_impostor = False
         return [Tell(f"the directory {self._directory} is back")]
 
     def _retry_seconds(self) -> float:
