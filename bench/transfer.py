@@ -46,7 +46,7 @@ def measure(size_bytes: int, runs: int) -> str:
         original = make_file(scratch / "shared" / "file.bin", size_bytes)
         contenders = [
             contender
-            for start in (ours, ours_insecure, scp, curl)
+            for start in (ours, ours_insecure, scp, curl, rsync)
             if (contender := stack.enter_context(start(original, scratch))) is not None
         ]
         results = {contender.name: Runs([]) for contender in contenders}
@@ -203,6 +203,24 @@ def curl(original: Path, scratch: Path) -> Iterator[Contender | None]:
             ],
             {},
         )
+
+
+@contextlib.contextmanager
+def rsync(original: Path, scratch: Path) -> Iterator[Contender | None]:
+    """From an rsync daemon in plaintext; rsync verifies what it sends."""
+    if not shutil.which("rsync"):
+        yield None
+        return
+    home, port = scratch / "rsync", free_port()
+    home.mkdir()
+    (home / "rsyncd.conf").write_text(
+        f"port = {port}\naddress = 127.0.0.1\nuse chroot = no\npid file = {home}/pid\n"
+        f"[shared]\npath = {original.parent}\nread only = yes\n"
+    )
+    command = ["rsync", "--daemon", "--no-detach", f"--config={home / 'rsyncd.conf'}"]
+    with daemon(command, port):
+        url = f"rsync://127.0.0.1:{port}/shared/{original.name}"
+        yield Contender("rsync daemon", lambda target: ["rsync", url, str(target)], {})
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from p2p_client.config import Address, Settings
 from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Finished
 from p2p_client.download.place import safe_name
-from p2p_client.errors import PeerError, UsageError
+from p2p_client.errors import DirectoryRefused, LocalRefusal, PeerError, UsageError
 from p2p_client.membership.driver import Membership
 from p2p_client.models import (
     Digest,
@@ -83,7 +83,7 @@ class Peer:
 
     async def __aenter__(self) -> Self:
         self.state = StateFolder(self._settings.state_dir or default_state_dir())
-        joined = self.state.joined()
+        joined = self._joined()
         self._servers, self.user, self._insecure = _who_and_where(self._settings, joined)
         self._identity: Identity = await asyncio.to_thread(load_or_create, self.state.identity_file)
         self.peer_id = PeerId(secrets.token_urlsafe(16))
@@ -100,6 +100,14 @@ class Peer:
         self._failure = asyncio.get_running_loop().create_future()
         await self._tasks.__aenter__()
         return self
+
+    def _joined(self) -> Joined | None:
+        try:
+            return self.state.joined()
+        except LocalRefusal:
+            if self._settings.server and self._settings.user:
+                return None  # nothing of it is needed, and `join` mends it
+            raise
 
     async def __aexit__(
         self,
@@ -274,14 +282,19 @@ class Peer:
     ) -> list[ListedResource]:
         """The first `limit` resources that fit; a string is taken as words of the path.
 
-        Raises: DirectoryError.
+        Raises: UsageError for a query that no directory takes (a word too long); DirectoryError.
         """
         wanted = Query(text=query) if isinstance(query, str) else query
         found: list[ListedResource] = []
         token = ""
         while len(found) < limit:
             size = min(PAGE_SIZE, limit - len(found))
-            page, token = await self._call(partial(_query, wanted, size, token))
+            try:
+                page, token = await self._call(partial(_query, wanted, size, token))
+            except DirectoryRefused as error:
+                if error.reason == "FIELD_INVALID":  # what was asked, not who asks
+                    raise UsageError(str(error)) from error
+                raise
             found += page
             if not token:
                 break

@@ -82,12 +82,13 @@ async def _matches(
         raise UsageError("the target is empty: name a path, OWNER:PATH or b3:DIGEST")
     if target.lower().startswith("b3:"):
         prefix = parse_prefix(target)
-        if prefix is None:
-            raise UsageError(f"{target!r} is no digest: b3: and 8 to 64 hexadecimal characters")
-        return await search(Query(digest_prefix=prefix, owner=owner))
+        if prefix is not None:
+            return await search(Query(digest_prefix=prefix, owner=owner))
     head, colon, tail = target.partition(":")
     if colon and head and tail and not owner and await is_online(head):
         return await _by_path_or_name(tail, head, search)
+    if head.lower() == "b3" and colon:  # and no user is called b3
+        raise UsageError(f"{target!r} is no digest: b3: and 8 to 64 hexadecimal characters")
     return await _by_path_or_name(target, owner, search)
 
 
@@ -106,7 +107,9 @@ def _candidate(content: Content, listed: list[ListedResource]) -> str:
         for item in listed
         if (item.peer.user, item.resource.path) == (first.peer.user, first.resource.path)
     }
-    return content.target if len(twins) == 1 else show(content.digest)
+    # A user may be called b3, and a path look like a digest.
+    clear = len(twins) == 1 and parse_prefix(content.target) is None
+    return content.target if clear else show(content.digest)
 
 
 async def _nothing_found(target: str, owner: str | None, search: Search) -> str:

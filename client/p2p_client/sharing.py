@@ -12,7 +12,7 @@ from p2p_client.library.library import Library, LibraryEvent, Skipped
 from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Endpoint, EndpointStatus, Granted, PeerId, RejectedItem, Verdict
 from p2p_client.net.identity import Identity
-from p2p_client.state import StateFolder
+from p2p_client.state import StateFolder, default_state_dir
 from p2p_client.upload.serve import UploadServer
 
 STOP_GRACE_SECONDS = 2.0
@@ -55,7 +55,8 @@ class Sharing:
         self._listeners: list[Callable[[LibraryEvent], None]] = []
         self.peer_id: PeerId = state.peer_id()
         self.catalog = Catalog(epoch=secrets.token_urlsafe(12))
-        self.library = Library(state.cache_file, self.catalog, self._tell, private=(state.path,))
+        private = (state.path, default_state_dir())
+        self.library = Library(state.cache_file, self.catalog, self._tell, private=private)
         self._server = UploadServer(
             self.library,
             identity,

@@ -103,7 +103,7 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _refusing(path):
+        with _refusing(path, even_missing=True):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -129,7 +129,7 @@ class StateFolder:
                 return _decode_joined(self._config_file.read_bytes())
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LocalRefusal(
                 f"{self._config_file} is damaged: run `p2p-client join` to write it anew"
             ) from error
@@ -137,14 +137,14 @@ class StateFolder:
     def remember(self, joined: Joined) -> None:
         server = [{"host": address.host, "port": address.port} for address in joined.server]
         content = {"server": server, "user": joined.user, "insecure": joined.insecure}
-        with _refusing(self._config_file):
+        with _refusing(self._config_file, even_missing=True):
             replace_private(self._config_file, json.dumps(content, indent=2).encode() + b"\n")
 
     def peer_id(self) -> PeerId:
         """The id under which this folder shares: made once and kept, so the catalog is ours again
         after a restart."""
         file = self._peer_id_file
-        with _refusing(file):
+        with _refusing(file, even_missing=True):
             with contextlib.suppress(FileExistsError):
                 if not file.exists():
                     create_private(file, secrets.token_urlsafe(16).encode() + b"\n")
@@ -183,17 +183,20 @@ def _decode_joined(data: bytes) -> Joined:
     user, insecure = content["user"], content["insecure"]
     if not server or not isinstance(user, str) or not isinstance(insecure, bool):
         raise ValueError("a field is missing or of the wrong type")
+    if not all(address.host and 0 < address.port <= 65_535 for address in server):
+        raise ValueError("an address that cannot be one")
     return Joined(server, user, insecure)
 
 
 @contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turns what the disk says into a sentence; a missing file stays FileNotFoundError."""
+def _refusing(path: Path, *, even_missing: bool = False) -> Iterator[None]:
+    """Turns what the disk says into a sentence; a missing file stays FileNotFoundError, unless it
+    is missing where we had just made it."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not even_missing:
+            raise
         raise LocalRefusal(
             f"the state folder cannot be used: {path}: {error.strerror}; mend it, or choose "
             "another with --state-dir"

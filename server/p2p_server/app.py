@@ -1,14 +1,16 @@
 """Composes a directory and runs it: what is started in which order, and stopped in the reverse."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from p2p_server import logs
@@ -22,6 +24,7 @@ from p2p_server.directory.trust.keyring import make_secrets, open_keyring
 from p2p_server.rpc.interceptor import note_at_debug
 from p2p_server.rpc.serve import DirectoryServer
 from p2p_server.store.base import Store
+from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.sqlite import SqliteStore
 
 SWEEP_SECONDS: Final = 0.25
@@ -81,6 +84,30 @@ async def running(config: Config, limits: Limits | None = None) -> AsyncIterator
     """
     limits = limits or Limits()
     config.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone_on(config.database):
+        async with _running(config, limits) as directory:
+            yield directory
+
+
+@contextmanager
+def _alone_on(database: Path) -> Iterator[None]:
+    """Two directories on one database would end each other's leases. Raises StoreUnusable."""
+    descriptor = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnusable(
+                f"another directory runs on {database}: stop it, or give this one a --state-dir of "
+                "its own"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirectory]:
     store = SqliteStore(config.database)
     await store.open()
     try:

@@ -232,7 +232,3 @@ def _reason(error: Exception) -> str:
 def _fail(message: str, status: int) -> NoReturn:
     print(f"p2p-server: {message}", file=sys.stderr)
     raise SystemExit(status)
-
-
-def main() -> None:
-    app()

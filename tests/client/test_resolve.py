@@ -105,6 +105,21 @@ async def test_one_users_two_machines_with_different_files_are_told_apart_by_dig
     assert refused.value.candidates == ("b3:" + "a" * 64, "b3:" + "b" * 64)
 
 
+async def test_a_user_called_b3_is_an_owner_like_others() -> None:
+    catalog = Catalog(listed("b3", "u/t.txt", "a"), listed("b3", "deadbeef", "b"))
+
+    assert (await catalog.resolve("b3:u/t.txt")).digest == "a" * 64
+
+
+async def test_a_path_that_looks_like_a_digest_is_offered_by_its_digest() -> None:
+    catalog = Catalog(listed("b3", "deadbeef", "a"), listed("bob", "deadbeef", "b"))
+
+    with pytest.raises(Ambiguous) as refused:
+        await catalog.resolve("deadbeef")
+
+    assert refused.value.candidates == ("b3:" + "a" * 64, "bob:deadbeef")
+
+
 @pytest.mark.parametrize("target", ["b3:", "b3:1234567", "b3:xyz", "b3:" + "a" * 65, ""])
 async def test_what_is_no_digest_is_a_usage_error(target: str) -> None:
     with pytest.raises(UsageError):

@@ -47,7 +47,19 @@ def test_what_was_joined_is_remembered(tmp_path: Path) -> None:
     assert mode(tmp_path / "config.json") == 0o600
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"server": [], "user": "a"}', "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"server": [], "user": "a"}',
+        '{"server": [{"host": "h", "port": 99999}], "user": "a", "insecure": false}',
+        '{"server": [{"host": "", "port": 1}], "user": "a", "insecure": false}',
+        "[" * 100_000,
+        "\x00",
+    ],
+)
 def test_a_damaged_config_is_said(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(LocalRefusal, match="damaged"):
@@ -60,6 +72,14 @@ def test_the_peer_id_is_made_once(tmp_path: Path) -> None:
     assert StateFolder(tmp_path).peer_id() == first
     assert 16 <= len(first) <= 64
     assert mode(tmp_path / "peer_id") == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LocalRefusal, match="--state-dir"):
+        StateFolder(Path("/proc/nowhere"))
+    (tmp_path / "peer_id").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(LocalRefusal, match="--state-dir"):
+        StateFolder(tmp_path).peer_id()
 
 
 def test_a_damaged_peer_id_is_said(tmp_path: Path) -> None:

@@ -40,6 +40,18 @@ def test_join_remembers_and_shows_the_fingerprint(network: Network) -> None:
     assert alice.run("peers", environment=bare).ok
 
 
+def test_join_mends_a_damaged_config(network: Network) -> None:
+    directory, alice = network.directory(), network.user("alice")
+    bare = {"P2P_SERVER": "", "P2P_USER": ""}
+    join = ("join", directory.address, "--user", "alice")
+    assert alice.run(*join, environment=bare).ok
+    (alice.state_dir / "config.json").write_text("{")
+
+    assert "damaged" in alice.run("peers", environment=bare).failed(7)
+    assert alice.run(*join, environment=bare).ok
+    assert alice.run("peers", environment=bare).ok
+
+
 def test_a_share_is_found_with_all_that_the_contract_says(network: Network) -> None:
     network.directory()
     alice, bob = network.user("alice"), network.user("bob")
@@ -202,6 +214,14 @@ def test_an_ambiguous_name_is_for_the_user_to_decide(network: Network) -> None:
         assert (carol.folder / f"{owner}.txt").read_text() == f"of {owner}"
     assert carol.run("get", "test.txt", "--from", "bob", "-o", "from.txt").ok
     assert (carol.folder / "from.txt").read_text() == "of bob"
+
+
+def test_a_query_that_no_directory_takes_is_a_mistake_of_usage(network: Network) -> None:
+    network.directory()
+    alice = network.user("alice")
+
+    assert "at most" in alice.run("search", "x" * 600).failed(2)
+    assert "at most" in alice.run("get", "x" * 2000).failed(2)
 
 
 def test_what_nobody_shares_is_not_found(network: Network) -> None:

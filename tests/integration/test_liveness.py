@@ -198,3 +198,20 @@ def test_a_changed_directory_key_is_refused_with_both_fingerprints(network: Netw
 def impostor_of(directory: Directory, network: Network) -> Directory:
     """Another directory at the same address."""
     return network.directory(name="impostor", listen=directory.address)
+
+
+def test_an_impostor_at_the_directorys_address_does_not_end_a_share(network: Network) -> None:
+    directory = network.directory(lease_seconds=2)
+    alice, bob = network.user("alice"), network.user("bob")
+    alice.file("a.txt", "a")
+    sharer = alice.share("a.txt")
+    directory.kill()
+
+    impostor = impostor_of(directory, network)
+
+    sharer.program.wait_for_text(impostor.fingerprint)
+    assert directory.fingerprint in sharer.program.stderr
+    impostor.kill()
+    network.restart(directory)
+    eventually(lambda: owners(bob) == {"alice"}, within_seconds=20)
+    assert sharer.program.running

@@ -115,6 +115,9 @@ def prepare_streams(*, verbose: bool) -> None:
     """Output that never fails on a character; logs of libraries only with `-v`."""
     import logging
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123  # open to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

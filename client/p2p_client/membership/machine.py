@@ -16,7 +16,13 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import ClassVar, TypeGuard
 
-from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, PeerError
+from p2p_client.errors import (
+    DirectoryError,
+    DirectoryRefused,
+    DirectoryUnreachable,
+    DirectoryUntrusted,
+    PeerError,
+)
 from p2p_client.library.catalog import Catalog
 from p2p_client.membership.announcing import Announcing
 from p2p_client.membership.events import (
@@ -99,6 +105,7 @@ class Machine:
         self._jitter = jitter
         self._failures = 0  # in a row
         self._is_lost = False  # and we have said so
+        self._met_impostor = False  # likewise
         self._register_pending = False
         self._beating = False
         self._gone = 0  # sessions in a row that ended before anything was done in them
@@ -184,6 +191,10 @@ class Machine:
     def _is_fatal(self, error: PeerError) -> bool:
         if self.session == 0 and error.reason in _REFUSED_AT_FIRST:
             return True
+        if isinstance(error, DirectoryUntrusted):
+            # Whoever answers at the directory's address for a while must not end a running share:
+            # it gets no call of ours, and the directory may come back.
+            return self.session == 0
         if isinstance(error, DirectoryUnreachable):
             return False
         return not isinstance(error, DirectoryRefused) or error.reason in _REFUSED_FOR_GOOD
@@ -230,22 +241,24 @@ class Machine:
             return self._session_gone()
         if self.announcing is not None and call is Call.ANNOUNCE and _is_final(error):
             return self.announcing.batch_refused(self.session, error)
-        if not isinstance(error, DirectoryUnreachable | DirectoryRefused):
+        if not isinstance(error, DirectoryError):
             return self._fail(error)
         self.state = State.LOST
         return [*self._lost(error), SetTimer(Timer.HEARTBEAT, self._retry_seconds())]
 
     def _lost(self, error: PeerError) -> list[Command]:
-        """One notice per outage, and none before we ever were in: then the caller is told."""
-        if self._is_lost or self.session == 0:
+        """One notice per outage, a second one where another key is met in it; none before we ever
+        were in: then the caller is told."""
+        is_news = isinstance(error, DirectoryUntrusted) and not self._met_impostor
+        if self.session == 0 or (self._is_lost and not is_news):
             return []
-        self._is_lost = True
+        self._is_lost, self._met_impostor = True, self._met_impostor or is_news
         return [Tell(f"{error}; retrying, transfers go on")]
 
     def _back(self) -> list[Command]:
         if not self._is_lost:
             return []
-        self._is_lost = False
+        self._is_lost = self._met_impostor = False
         return [Tell(f"the directory {self._directory} is back")]
 
     def _retry_seconds(self) -> float:

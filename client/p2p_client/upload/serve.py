@@ -89,13 +89,11 @@ class UploadServer:
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=self._most_calls)
         add_PeerServiceServicer_to_server(self._servicer, server)
         try:
-            port = self._bind(server, str(listen))
-        except RuntimeError as error:
-            raise LocalRefusal(
-                f"cannot listen at {listen}: the port is taken, or the address is not this "
-                "machine's; choose another with --listen, port 0 for any free one"
-            ) from error
-        await server.start()
+            port = self._bind(server, listen)
+            await server.start()
+        except BaseException:  # cancelled, too: one that is only dropped complains later
+            await server.stop(None)
+            raise
         self._server = server
         return port
 
@@ -115,8 +113,14 @@ class UploadServer:
         finally:
             await server.stop(None)
 
-    def _bind(self, server: grpc.aio.Server, address: str) -> int:
-        if self._insecure:
-            return server.add_insecure_port(address)
+    def _bind(self, server: grpc.aio.Server, listen: Address) -> int:
         pair = (self._identity.key_pem, self._identity.certificate_pem)
-        return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        try:
+            if self._insecure:
+                return server.add_insecure_port(str(listen))
+            return server.add_secure_port(str(listen), grpc.ssl_server_credentials([pair]))
+        except RuntimeError as error:
+            raise LocalRefusal(
+                f"cannot listen at {listen}: the port is taken, or the address is not this "
+                "machine's; choose another with --listen, port 0 for any free one"
+            ) from error

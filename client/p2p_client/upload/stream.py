@@ -19,8 +19,8 @@ def end_of_range(read_offset: int, read_limit: int, size_bytes: int) -> int:
 
 
 def chunk_bytes_of(wished: int) -> int:
-    """0: ours to choose; all else is kept within bounds."""
-    if wished == 0:
+    """0 or less: ours to choose; all else is kept within bounds."""
+    if wished <= 0:
         return LARGEST_CHUNK_BYTES
     return max(SMALLEST_CHUNK_BYTES, min(wished, LARGEST_CHUNK_BYTES))
 

@@ -82,7 +82,7 @@ class FetchFileRequest(_message.Message):
     read_limit: _builtins.int
     """Most bytes wanted; 0: all to the end."""
     max_chunk_bytes: _builtins.int
-    """Largest chunk wanted in bytes; 0: the source chooses. The source keeps it within 16 KiB and
+    """Largest chunk wanted in bytes; 0 or less: the source chooses. The source keeps it within 16 KiB and
     1 MiB.
     """
     def __init__(

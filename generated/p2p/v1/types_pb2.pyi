@@ -9,7 +9,7 @@ Conventions of the whole contract:
     what `b3sum` prints. People write it `b3:<hex>`; the wire carries the bare hex.
   - Times are google.protobuf.Timestamp by the directory's clock, durations are
     google.protobuf.Duration.
-  - Every error carries one google.rpc.ErrorInfo with domain "p2p.v1" and, as reason, the name of
+  - Every error of ours carries one google.rpc.ErrorInfo with domain "p2p.v1" and, as reason, the name of
     an ErrorReason value without the prefix "ERROR_REASON_". Programs act on the reason and the
     status code; the text is for people and may change.
   - Unknown fields are ignored; fields and enum values may be added within v1, never changed.

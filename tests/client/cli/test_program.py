@@ -82,6 +82,8 @@ def test_without_a_command_and_a_terminal_it_helps_and_fails(alice: User) -> Non
         (("search", "--digest", "b3:1234567"), "8 to 64 hexadecimal"),
         (("search", "--digest", "b3:" + "x" * 8), "8 to 64 hexadecimal"),
         (("share",), "missing argument"),
+        (("share", ""), "a PATH is empty"),
+        (("share", "x", ""), "a PATH is empty"),
         (("share", "x", "--listen", "nowhere"), "HOST:PORT"),
         (("share", "x", "--advertise", "h:0"), "port from 1"),
         (("share", "x", "--limit-up", "1kB"), "too low"),

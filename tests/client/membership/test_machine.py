@@ -387,12 +387,21 @@ def test_what_stops_a_newcomer_is_waited_for_by_one_that_was_in(error: PeerError
     assert not any(isinstance(command, Fail) for command in commands)
 
 
-def test_another_key_at_the_next_heartbeat_ends_it() -> None:
+def test_another_key_under_a_running_session_is_told_and_outlasted() -> None:
     us = registered()
-    us.handle(TimerFired(Timer.HEARTBEAT))
-    error = DirectoryUntrusted("another key", "a", "b")
+    error = DirectoryUntrusted("another key: a is on record, b was shown", "a", "b")
+    told = []
 
-    assert us.handle(CallFailed(Call.HEARTBEAT, error, 1)) == [Fail(error)]
+    for failure in (NO_ANSWER, error, error):
+        us.handle(TimerFired(Timer.HEARTBEAT))
+        commands = us.handle(CallFailed(Call.HEARTBEAT, failure, 1))
+        told += [command.text for command in commands if isinstance(command, Tell)]
+        assert us.has_session
+
+    assert [str(failure) in text for failure, text in zip((NO_ANSWER, error), told, strict=True)]
+    us.handle(TimerFired(Timer.HEARTBEAT))
+    us.handle(HeartbeatTaken(1, renewed()))
+    assert us.state is State.REGISTERED
 
 
 def test_leaving_tells_the_directory_and_nothing_follows() -> None:

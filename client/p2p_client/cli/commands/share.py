@@ -20,7 +20,7 @@ MOST_SKIPPED_NAMED = 20
 
 def share(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.")],
     listen: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Where to serve.  [default: any free port]"),
@@ -38,10 +38,13 @@ def share(
 ) -> None:
     """Share files and folders until stopped."""
     from p2p_client.cli.run import run_until_stopped
+    from p2p_client.errors import UsageError
 
+    if "" in paths:  # as a path that would be this folder: a script's unset variable shares it all
+        raise UsageError("a PATH is empty: name files and folders, `.` for this one")
     options = context.ensure_object(GlobalOptions)
     settings = options.settings(listen=listen, advertise=advertise or (), limit_up=limit_up)
-    run_until_stopped(_share(settings, paths, options.output))
+    run_until_stopped(_share(settings, [Path(path) for path in paths], options.output))
 
 
 async def _share(settings: "Settings", paths: Sequence[Path], output: Output) -> None:

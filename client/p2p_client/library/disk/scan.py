@@ -3,7 +3,7 @@
 import os
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,11 @@ from p2p_client.library.events import Skipped
 
 _SYMLINK = "is a symlink; share what it points to instead"
 _SPECIAL = "is neither a file nor a folder"
+# A folder with such a file and one of these beside it is the state of a peer, or of a directory.
+_STATE_MARKS = {
+    "identity.pem": {"peer_id", "config.json", "known_directories.json", "cache.db"},
+    "directory.db": {"directory.db.lock"},
+}
 
 
 Identity = tuple[int, int]
@@ -133,6 +138,8 @@ def _list_open(folder: Folder, descriptor: int) -> Listing:
     taken: set[str] = set()
     with os.scandir(descriptor) as entries:
         ordered = sorted(entries, key=_exact_names_first)
+    if _is_state(entry.name for entry in ordered):
+        return _skipped(folder, "holds keys and state of this program")
     for entry in ordered:
         if is_of_downloads(entry.name):
             continue
@@ -144,6 +151,12 @@ def _list_open(folder: Folder, descriptor: int) -> Listing:
         except FileNotFoundError:
             continue  # it went while we looked
     return listing
+
+
+def _is_state(names: Iterable[str]) -> bool:
+    """Whether these make a state folder, ours or another one's: a key must never be shared."""
+    found = set(names)
+    return any(key in found and marks & found for key, marks in _STATE_MARKS.items())
 
 
 def _exact_names_first(entry: os.DirEntry[str]) -> tuple[bool, str]:

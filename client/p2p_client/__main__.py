@@ -1,0 +1,23 @@
+"""Where the program starts: a signal is answered properly before anything else is loaded."""
+
+import os
+import signal
+import sys
+
+
+def main() -> int:
+    """Runs the command line; the exit status."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    # Stays until the command has an event loop: nothing needs cleaning up before that.
+    ended = 0 if "share" in sys.argv else 128 + signal.SIGTERM
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ended))
+    from p2p_client.cli.main import main as run
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""How the programs start and end at awkward moments."""
+
+import signal
+import subprocess
+
+import pytest
+from tests.support.network import CLIENT, SERVER, Network
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_second_directory_on_one_state_folder_is_refused(network: Network) -> None:
+    """Each would end the leases that the other one keeps."""
+    directory = network.directory()
+    alice, bob = network.user("alice"), network.user("bob")
+    alice.file("a.txt", "a")
+    alice.share("a.txt")
+    state = ("--state-dir", str(network.folder / "directory"))
+
+    second = network.start_server("--listen", "127.0.0.1:0", *state).wait()
+
+    assert "another directory runs" in second.failed(1)
+    assert directory.program.running
+    assert len(bob.search()) == 1
+    assert network.start_server("users", "list", *state).wait().ok
+    directory.kill()
+    network.restart(directory)  # a killed one leaves no lock behind
+    assert bob.run("peers").ok
+
+
+@pytest.mark.parametrize("delay_seconds", [0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_leaves_no_traceback(
+    network: Network, number: signal.Signals, delay_seconds: float
+) -> None:
+    folder = network.folder
+    for command in (
+        [CLIENT, "--server", "127.0.0.1:9", "--user", "u", "share", "."],
+        [SERVER, "--listen", "127.0.0.1:0", "--state-dir", "s"],
+    ):
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=folder,
+            env=network.environment | {"P2P_STATE_DIR": str(folder / "c")},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(delay_seconds)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=20)
+
+        assert b"Traceback" not in stderr
+        assert b"never awaited" not in stderr
+        # Before the interpreter runs our first line, the system's own answer stands.
+        assert process.returncode in (0, 130, -number), stderr
+
+
+def test_closed_standard_streams_are_no_internal_error(network: Network) -> None:
+    network.directory()
+    alice = network.user("alice")
+
+    for redirection in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$0" search {redirection}', str(CLIENT)],
+            env=alice.environment,
+            cwd=alice.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert "internal" not in done.stderr
+
+
+def test_no_key_is_shared_with_the_folder_that_it_lies_in(network: Network) -> None:
+    directory = network.directory()
+    alice, bob = network.user("alice"), network.user("bob")
+    home = alice.folder / "home"
+    alice.file("home/open.txt", "open")
+    old = {"P2P_STATE_DIR": str(home / "old")}
+    assert alice.run("join", directory.address, "--user", "old", environment=old).ok
+    assert (home / "old" / "identity.pem").exists()
+
+    sharer = alice.share("home")
+
+    assert [row["path"] for row in bob.search()] == ["home/open.txt"]
+    assert "home/old" in sharer.program.stderr
