@@ -92,7 +92,8 @@ class UploadServer:
             port = self._bind(server, listen)
             await server.start()
         except BaseException:  # cancelled, too: one that is only dropped complains later
-            await server.stop(None)
+            with contextlib.suppress(asyncio.InvalidStateError):  # gRPC's, where it half started
+                await server.stop(None)
             raise
         self._server = server
         return port
