@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from p2p.v1 import types_pb2 as p2p_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11p2p/v1/peer.proto\x12\x06p2p.v1\x1a\x12p2p/v1/types.proto\"$\n\x12GetManifestRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"9\n\x13GetManifestResponse\x12\"\n\x08manifest\x18\x01 \x01(\x0b\x32\x10.p2p.v1.Manifest\"d\n\x10\x46\x65tchFileRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0bread_offset\x18\x02 \x01(\x03\x12\x12\n\nread_limit\x18\x03 \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\x04 \x01(\x05\"!\n\x11\x46\x65tchFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"%\n\x14ProveIdentityRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"*\n\x15ProveIdentityResponse\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x32\xe7\x01\n\x0bPeerService\x12\x46\n\x0bGetManifest\x12\x1a.p2p.v1.GetManifestRequest\x1a\x1b.p2p.v1.GetManifestResponse\x12\x42\n\tFetchFile\x12\x18.p2p.v1.FetchFileRequest\x1a\x19.p2p.v1.FetchFileResponse0\x01\x12L\n\rProveIdentity\x12\x1c.p2p.v1.ProveIdentityRequest\x1a\x1d.p2p.v1.ProveIdentityResponseB\x18\n\x06p2p.v1P\x01Z\x0cp2p/v1;p2pv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11p2p/v1/peer.proto\x12\x06p2p.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12p2p/v1/types.proto\"$\n\x12GetManifestRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"9\n\x13GetManifestResponse\x12\"\n\x08manifest\x18\x01 \x01(\x0b\x32\x10.p2p.v1.Manifest\"{\n\x10\x46\x65tchFileRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0bread_offset\x18\x02 \x01(\x03\x12\x12\n\nread_limit\x18\x03 \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\x04 \x01(\x05\x12\x15\n\rwait_in_queue\x18\x05 \x01(\x08\"E\n\x11\x46\x65tchFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\"\n\x05queue\x18\x02 \x01(\x0b\x32\x13.p2p.v1.QueueStatus\"h\n\x0bQueueStatus\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x15\n\rwaiting_count\x18\x02 \x01(\x05\x12\x30\n\rexpected_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x12\x46\x65tchPackedRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\x12\x15\n\rwait_in_queue\x18\x02 \x01(\x08\"b\n\x13\x46\x65tchPackedResponse\x12\'\n\x08\x63ontents\x18\x01 \x03(\x0b\x32\x15.p2p.v1.PackedContent\x12\"\n\x05queue\x18\x02 \x01(\x0b\x32\x13.p2p.v1.QueueStatus\"Q\n\rPackedContent\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12#\n\x06reason\x18\x03 \x01(\x0e\x32\x13.p2p.v1.ErrorReason\"=\n\x12WatchPiecesRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\";\n\x13WatchPiecesResponse\x12\x0e\n\x06\x62itmap\x18\x01 \x01(\x0c\x12\x14\n\x0c\x61\x64\x64\x65\x64_pieces\x18\x02 \x03(\x05\"U\n\x15ReportBadPieceRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\x12\x13\n\x0bpiece_index\x18\x03 \x01(\x05\"\x18\n\x16ReportBadPieceResponse\"%\n\x14ProveIdentityRequest\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"*\n\x15ProveIdentityResponse\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x32\xcc\x03\n\x0bPeerService\x12\x46\n\x0bGetManifest\x12\x1a.p2p.v1.GetManifestRequest\x1a\x1b.p2p.v1.GetManifestResponse\x12\x42\n\tFetchFile\x12\x18.p2p.v1.FetchFileRequest\x1a\x19.p2p.v1.FetchFileResponse0\x01\x12H\n\x0b\x46\x65tchPacked\x12\x1a.p2p.v1.FetchPackedRequest\x1a\x1b.p2p.v1.FetchPackedResponse0\x01\x12H\n\x0bWatchPieces\x12\x1a.p2p.v1.WatchPiecesRequest\x1a\x1b.p2p.v1.WatchPiecesResponse0\x01\x12O\n\x0eReportBadPiece\x12\x1d.p2p.v1.ReportBadPieceRequest\x1a\x1e.p2p.v1.ReportBadPieceResponse\x12L\n\rProveIdentity\x12\x1c.p2p.v1.ProveIdentityRequest\x1a\x1d.p2p.v1.ProveIdentityResponseB\x18\n\x06p2p.v1P\x01Z\x0cp2p/v1;p2pv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +34,34 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'p2p.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\006p2p.v1P\001Z\014p2p/v1;p2pv1'
-  _globals['_GETMANIFESTREQUEST']._serialized_start=49
-  _globals['_GETMANIFESTREQUEST']._serialized_end=85
-  _globals['_GETMANIFESTRESPONSE']._serialized_start=87
-  _globals['_GETMANIFESTRESPONSE']._serialized_end=144
-  _globals['_FETCHFILEREQUEST']._serialized_start=146
-  _globals['_FETCHFILEREQUEST']._serialized_end=246
-  _globals['_FETCHFILERESPONSE']._serialized_start=248
-  _globals['_FETCHFILERESPONSE']._serialized_end=281
-  _globals['_PROVEIDENTITYREQUEST']._serialized_start=283
-  _globals['_PROVEIDENTITYREQUEST']._serialized_end=320
-  _globals['_PROVEIDENTITYRESPONSE']._serialized_start=322
-  _globals['_PROVEIDENTITYRESPONSE']._serialized_end=364
-  _globals['_PEERSERVICE']._serialized_start=367
-  _globals['_PEERSERVICE']._serialized_end=598
+  _globals['_GETMANIFESTREQUEST']._serialized_start=81
+  _globals['_GETMANIFESTREQUEST']._serialized_end=117
+  _globals['_GETMANIFESTRESPONSE']._serialized_start=119
+  _globals['_GETMANIFESTRESPONSE']._serialized_end=176
+  _globals['_FETCHFILEREQUEST']._serialized_start=178
+  _globals['_FETCHFILEREQUEST']._serialized_end=301
+  _globals['_FETCHFILERESPONSE']._serialized_start=303
+  _globals['_FETCHFILERESPONSE']._serialized_end=372
+  _globals['_QUEUESTATUS']._serialized_start=374
+  _globals['_QUEUESTATUS']._serialized_end=478
+  _globals['_FETCHPACKEDREQUEST']._serialized_start=480
+  _globals['_FETCHPACKEDREQUEST']._serialized_end=540
+  _globals['_FETCHPACKEDRESPONSE']._serialized_start=542
+  _globals['_FETCHPACKEDRESPONSE']._serialized_end=640
+  _globals['_PACKEDCONTENT']._serialized_start=642
+  _globals['_PACKEDCONTENT']._serialized_end=723
+  _globals['_WATCHPIECESREQUEST']._serialized_start=725
+  _globals['_WATCHPIECESREQUEST']._serialized_end=786
+  _globals['_WATCHPIECESRESPONSE']._serialized_start=788
+  _globals['_WATCHPIECESRESPONSE']._serialized_end=847
+  _globals['_REPORTBADPIECEREQUEST']._serialized_start=849
+  _globals['_REPORTBADPIECEREQUEST']._serialized_end=934
+  _globals['_REPORTBADPIECERESPONSE']._serialized_start=936
+  _globals['_REPORTBADPIECERESPONSE']._serialized_end=960
+  _globals['_PROVEIDENTITYREQUEST']._serialized_start=962
+  _globals['_PROVEIDENTITYREQUEST']._serialized_end=999
+  _globals['_PROVEIDENTITYRESPONSE']._serialized_start=1001
+  _globals['_PROVEIDENTITYRESPONSE']._serialized_end=1043
+  _globals['_PEERSERVICE']._serialized_start=1046
+  _globals['_PEERSERVICE']._serialized_end=1506
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 What every sharing peer hosts: contents by digest, to holders of a grant."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from p2p.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -75,6 +78,7 @@ class FetchFileRequest(_message.Message):
     READ_OFFSET_FIELD_NUMBER: _builtins.int
     READ_LIMIT_FIELD_NUMBER: _builtins.int
     MAX_CHUNK_BYTES_FIELD_NUMBER: _builtins.int
+    WAIT_IN_QUEUE_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """BLAKE3 of the whole content, 64 lower-case hex."""
     read_offset: _builtins.int
@@ -85,6 +89,10 @@ class FetchFileRequest(_message.Message):
     """Largest chunk wanted in bytes; 0 or less: the source chooses. The source keeps it within 16 KiB and
     1 MiB.
     """
+    wait_in_queue: _builtins.bool
+    """What to do when no upload slot is free. True: wait in the queue, told the place in it by
+    `queue` messages. False: TOO_MANY_STREAMS at once.
+    """
     def __init__(
         self,
         *,
@@ -92,10 +100,11 @@ class FetchFileRequest(_message.Message):
         read_offset: _builtins.int = ...,
         read_limit: _builtins.int = ...,
         max_chunk_bytes: _builtins.int = ...,
+        wait_in_queue: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "max_chunk_bytes", b"max_chunk_bytes", "read_limit", b"read_limit", "read_offset", b"read_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "max_chunk_bytes", b"max_chunk_bytes", "read_limit", b"read_limit", "read_offset", b"read_offset", "wait_in_queue", b"wait_in_queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,20 +117,256 @@ class FetchFileResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """Content bytes, at most 1 MiB; may be empty."""
+    @_builtins.property
+    def queue(self) -> Global___QueueStatus:
+        """Set while the call waits for an upload slot, then `data` is empty: once at the start of the
+        wait, whenever the place changes, and at least every 5 s. Only with `wait_in_queue`.
+        """
+
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
+        queue: Global___QueueStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchFileResponse: _TypeAlias = FetchFileResponse  # noqa: Y015
+
+@_typing.final
+class QueueStatus(_message.Message):
+    """The place of a call that waits for an upload slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    WAITING_COUNT_FIELD_NUMBER: _builtins.int
+    EXPECTED_WAIT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """How many calls are served before this one; 0: it is next. It may rise, for slots are shared out
+    fairly between users and not in the order of arrival.
+    """
+    waiting_count: _builtins.int
+    """How many calls wait, this one included."""
+    @_builtins.property
+    def expected_wait(self) -> _duration_pb2.Duration:
+        """How long it will take, as far as the source can tell from the rate of late; absent: it cannot."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        waiting_count: _builtins.int = ...,
+        expected_wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait", "position", b"position", "waiting_count", b"waiting_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueStatus: _TypeAlias = QueueStatus  # noqa: Y015
+
+@_typing.final
+class FetchPackedRequest(_message.Message):
+    """Asks for many small contents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    WAIT_IN_QUEUE_FIELD_NUMBER: _builtins.int
+    wait_in_queue: _builtins.bool
+    """As in FetchFileRequest."""
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """BLAKE3 of each content, 32 bytes; at most 5,000, without repeats."""
+
+    def __init__(
+        self,
+        *,
+        digests: _abc.Iterable[_builtins.bytes] | None = ...,
+        wait_in_queue: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "wait_in_queue", b"wait_in_queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchPackedRequest: _TypeAlias = FetchPackedRequest  # noqa: Y015
+
+@_typing.final
+class FetchPackedResponse(_message.Message):
+    """Some of the contents asked for. All messages together carry every digest once, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackedContent]:
+        """The next contents; their data together is at most 1 MiB."""
+
+    @_builtins.property
+    def queue(self) -> Global___QueueStatus:
+        """As in FetchFileResponse; then `contents` is empty."""
+
+    def __init__(
+        self,
+        *,
+        contents: _abc.Iterable[Global___PackedContent] | None = ...,
+        queue: Global___QueueStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchPackedResponse: _TypeAlias = FetchPackedResponse  # noqa: Y015
+
+@_typing.final
+class PackedContent(_message.Message):
+    """One content, or why it is not there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Place of its digest in the request, from 0."""
+    data: _builtins.bytes
+    """All of its bytes; empty too when `reason` is set."""
+    reason: _types_pb2.ErrorReason.ValueType
+    """Unspecified: `data` is the content. Else why it is not: TOO_LARGE (over 1 MiB: FetchFile serves
+    it), CONTENT_UNKNOWN, CONTENT_CHANGED, CONTENT_UNREADABLE, GRANT_MISMATCH.
+    """
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        reason: _types_pb2.ErrorReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackedContent: _TypeAlias = PackedContent  # noqa: Y015
+
+@_typing.final
+class WatchPiecesRequest(_message.Message):
+    """Asks which pieces a peer holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """BLAKE3 of the whole content, 64 lower-case hex."""
+    manifest_digest: _builtins.str
+    """Manifest that the pieces are meant by, 64 lower-case hex."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        manifest_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "manifest_digest", b"manifest_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPiecesRequest: _TypeAlias = WatchPiecesRequest  # noqa: Y015
+
+@_typing.final
+class WatchPiecesResponse(_message.Message):
+    """Pieces held. They only ever come to more; a peer that loses one ends the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BITMAP_FIELD_NUMBER: _builtins.int
+    ADDED_PIECES_FIELD_NUMBER: _builtins.int
+    bitmap: _builtins.bytes
+    """In the first message, and there alone: which pieces are held. The lowest bit of byte 0 is piece
+    0, its highest piece 7, and so on; as many bytes as all pieces need, spare bits zero. For a
+    content without pieces it is empty.
+    """
+    @_builtins.property
+    def added_pieces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indices of pieces that have come to be held since the message before. At most 65,536."""
+
+    def __init__(
+        self,
+        *,
+        bitmap: _builtins.bytes = ...,
+        added_pieces: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_pieces", b"added_pieces", "bitmap", b"bitmap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPiecesResponse: _TypeAlias = WatchPiecesResponse  # noqa: Y015
+
+@_typing.final
+class ReportBadPieceRequest(_message.Message):
+    """Tells of a bad piece."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    PIECE_INDEX_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """BLAKE3 of the whole content, 64 lower-case hex."""
+    manifest_digest: _builtins.str
+    """Manifest that the piece does not fit, 64 lower-case hex."""
+    piece_index: _builtins.int
+    """Index of the piece, from 0."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        manifest_digest: _builtins.str = ...,
+        piece_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "manifest_digest", b"manifest_digest", "piece_index", b"piece_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportBadPieceRequest: _TypeAlias = ReportBadPieceRequest  # noqa: Y015
+
+@_typing.final
+class ReportBadPieceResponse(_message.Message):
+    """The report was taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportBadPieceResponse: _TypeAlias = ReportBadPieceResponse  # noqa: Y015
 
 @_typing.final
 class ProveIdentityRequest(_message.Message):

@@ -26,11 +26,14 @@ if _version_not_supported:
 
 
 class PeerServiceStub:
-    """Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+    """Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
     `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
     call opens, and a running stream is never cut when the grant expires.
 
-    Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+    GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+    another method is asked without it.
+
+    Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
     PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
     for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
     """
@@ -51,6 +54,21 @@ class PeerServiceStub:
                 request_serializer=p2p_dot_v1_dot_peer__pb2.FetchFileRequest.SerializeToString,
                 response_deserializer=p2p_dot_v1_dot_peer__pb2.FetchFileResponse.FromString,
                 _registered_method=True)
+        self.FetchPacked = channel.unary_stream(
+                '/p2p.v1.PeerService/FetchPacked',
+                request_serializer=p2p_dot_v1_dot_peer__pb2.FetchPackedRequest.SerializeToString,
+                response_deserializer=p2p_dot_v1_dot_peer__pb2.FetchPackedResponse.FromString,
+                _registered_method=True)
+        self.WatchPieces = channel.unary_stream(
+                '/p2p.v1.PeerService/WatchPieces',
+                request_serializer=p2p_dot_v1_dot_peer__pb2.WatchPiecesRequest.SerializeToString,
+                response_deserializer=p2p_dot_v1_dot_peer__pb2.WatchPiecesResponse.FromString,
+                _registered_method=True)
+        self.ReportBadPiece = channel.unary_unary(
+                '/p2p.v1.PeerService/ReportBadPiece',
+                request_serializer=p2p_dot_v1_dot_peer__pb2.ReportBadPieceRequest.SerializeToString,
+                response_deserializer=p2p_dot_v1_dot_peer__pb2.ReportBadPieceResponse.FromString,
+                _registered_method=True)
         self.ProveIdentity = channel.unary_unary(
                 '/p2p.v1.PeerService/ProveIdentity',
                 request_serializer=p2p_dot_v1_dot_peer__pb2.ProveIdentityRequest.SerializeToString,
@@ -59,11 +77,14 @@ class PeerServiceStub:
 
 
 class PeerServiceServicer:
-    """Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+    """Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
     `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
     call opens, and a running stream is never cut when the grant expires.
 
-    Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+    GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+    another method is asked without it.
+
+    Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
     PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
     for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
     """
@@ -87,9 +108,56 @@ class PeerServiceServicer:
         the size is good and yields no data).
         ABORTED / CONTENT_CHANGED: the file changed before or while it was sent; verified pieces stay
         good.
-        RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: retry later or elsewhere.
-        DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long.
+        FAILED_PRECONDITION / PIECES_MISSING: the peer holds the content in part only, and a piece
+        that the range touches is not among what it holds.
+        RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: no upload slot is free, and the request does not wait
+        for one or the queue is full; retry later or elsewhere.
+        DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long; sooner where others
+        wait for its slot.
         UNAVAILABLE / CONTENT_UNREADABLE: the disk does not give the file now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchPacked(self, request, context):
+        """FetchPacked streams many small contents, each whole and many in one message, in the order in
+        which they were asked for: one call, one slot and one grant for thousands of files. The digest
+        of each is all that a receiver needs to verify it. A content that cannot be sent is answered
+        with the reason in its place, and the others stand. Holders of part of a content do not send
+        it here.
+
+        Errors:
+        RESOURCE_EXHAUSTED / TOO_LARGE: more digests than 5,000.
+        RESOURCE_EXHAUSTED / TOO_MANY_STREAMS; DEADLINE_EXCEEDED / STREAM_IDLE: as of FetchFile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchPieces(self, request, context):
+        """WatchPieces tells which pieces of a content the peer holds, and from then on which ones it
+        comes to hold, as long as the caller stays. The first message comes at once. The stream ends
+        with OK when the peer holds all of it.
+
+        Errors:
+        NOT_FOUND / CONTENT_UNKNOWN: also where the peer knows the content under another manifest
+        only, and later, when it shares it no longer.
+        RESOURCE_EXHAUSTED / OVERLOADED: too many watch it; ask for pieces as if nothing were known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportBadPiece(self, request, context):
+        """ReportBadPiece tells a source that a piece it served does not fit the manifest. The source reads
+        that piece again, and when it finds the same it withdraws the file and hashes it anew. A report
+        is a hint: it costs the source one read of a piece, and it trusts its own disk alone.
+
+        Errors:
+        NOT_FOUND / CONTENT_UNKNOWN: also for another manifest.
+        OUT_OF_RANGE / RANGE_INVALID: the content has no such piece.
+        RESOURCE_EXHAUSTED / OVERLOADED: too many reports; not needed again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,6 +187,21 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     request_deserializer=p2p_dot_v1_dot_peer__pb2.FetchFileRequest.FromString,
                     response_serializer=p2p_dot_v1_dot_peer__pb2.FetchFileResponse.SerializeToString,
             ),
+            'FetchPacked': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchPacked,
+                    request_deserializer=p2p_dot_v1_dot_peer__pb2.FetchPackedRequest.FromString,
+                    response_serializer=p2p_dot_v1_dot_peer__pb2.FetchPackedResponse.SerializeToString,
+            ),
+            'WatchPieces': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchPieces,
+                    request_deserializer=p2p_dot_v1_dot_peer__pb2.WatchPiecesRequest.FromString,
+                    response_serializer=p2p_dot_v1_dot_peer__pb2.WatchPiecesResponse.SerializeToString,
+            ),
+            'ReportBadPiece': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportBadPiece,
+                    request_deserializer=p2p_dot_v1_dot_peer__pb2.ReportBadPieceRequest.FromString,
+                    response_serializer=p2p_dot_v1_dot_peer__pb2.ReportBadPieceResponse.SerializeToString,
+            ),
             'ProveIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.ProveIdentity,
                     request_deserializer=p2p_dot_v1_dot_peer__pb2.ProveIdentityRequest.FromString,
@@ -133,11 +216,14 @@ def add_PeerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PeerService:
-    """Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+    """Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
     `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
     call opens, and a running stream is never cut when the grant expires.
 
-    Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+    GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+    another method is asked without it.
+
+    Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
     PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
     for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
     """
@@ -186,6 +272,87 @@ class PeerService:
             '/p2p.v1.PeerService/FetchFile',
             p2p_dot_v1_dot_peer__pb2.FetchFileRequest.SerializeToString,
             p2p_dot_v1_dot_peer__pb2.FetchFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchPacked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/p2p.v1.PeerService/FetchPacked',
+            p2p_dot_v1_dot_peer__pb2.FetchPackedRequest.SerializeToString,
+            p2p_dot_v1_dot_peer__pb2.FetchPackedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchPieces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/p2p.v1.PeerService/WatchPieces',
+            p2p_dot_v1_dot_peer__pb2.WatchPiecesRequest.SerializeToString,
+            p2p_dot_v1_dot_peer__pb2.WatchPiecesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportBadPiece(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/p2p.v1.PeerService/ReportBadPiece',
+            p2p_dot_v1_dot_peer__pb2.ReportBadPieceRequest.SerializeToString,
+            p2p_dot_v1_dot_peer__pb2.ReportBadPieceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,11 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PeerServiceStub:
-    """Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+    """Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
     `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
     call opens, and a running stream is never cut when the grant expires.
 
-    Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+    GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+    another method is asked without it.
+
+    Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
     PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
     for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
     """
@@ -55,9 +58,44 @@ class PeerServiceStub:
         the size is good and yields no data).
       ABORTED / CONTENT_CHANGED: the file changed before or while it was sent; verified pieces stay
         good.
-      RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: retry later or elsewhere.
-      DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long.
+      FAILED_PRECONDITION / PIECES_MISSING: the peer holds the content in part only, and a piece
+        that the range touches is not among what it holds.
+      RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: no upload slot is free, and the request does not wait
+        for one or the queue is full; retry later or elsewhere.
+      DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long; sooner where others
+        wait for its slot.
       UNAVAILABLE / CONTENT_UNREADABLE: the disk does not give the file now.
+    """
+    FetchPacked: _grpc.UnaryStreamMultiCallable[_peer_pb2.FetchPackedRequest, _peer_pb2.FetchPackedResponse]
+    """FetchPacked streams many small contents, each whole and many in one message, in the order in
+    which they were asked for: one call, one slot and one grant for thousands of files. The digest
+    of each is all that a receiver needs to verify it. A content that cannot be sent is answered
+    with the reason in its place, and the others stand. Holders of part of a content do not send
+    it here.
+
+    Errors:
+      RESOURCE_EXHAUSTED / TOO_LARGE: more digests than 5,000.
+      RESOURCE_EXHAUSTED / TOO_MANY_STREAMS; DEADLINE_EXCEEDED / STREAM_IDLE: as of FetchFile.
+    """
+    WatchPieces: _grpc.UnaryStreamMultiCallable[_peer_pb2.WatchPiecesRequest, _peer_pb2.WatchPiecesResponse]
+    """WatchPieces tells which pieces of a content the peer holds, and from then on which ones it
+    comes to hold, as long as the caller stays. The first message comes at once. The stream ends
+    with OK when the peer holds all of it.
+
+    Errors:
+      NOT_FOUND / CONTENT_UNKNOWN: also where the peer knows the content under another manifest
+        only, and later, when it shares it no longer.
+      RESOURCE_EXHAUSTED / OVERLOADED: too many watch it; ask for pieces as if nothing were known.
+    """
+    ReportBadPiece: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ReportBadPieceRequest, _peer_pb2.ReportBadPieceResponse]
+    """ReportBadPiece tells a source that a piece it served does not fit the manifest. The source reads
+    that piece again, and when it finds the same it withdraws the file and hashes it anew. A report
+    is a hint: it costs the source one read of a piece, and it trusts its own disk alone.
+
+    Errors:
+      NOT_FOUND / CONTENT_UNKNOWN: also for another manifest.
+      OUT_OF_RANGE / RANGE_INVALID: the content has no such piece.
+      RESOURCE_EXHAUSTED / OVERLOADED: too many reports; not needed again.
     """
     ProveIdentity: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ProveIdentityRequest, _peer_pb2.ProveIdentityResponse]
     """ProveIdentity signs a nonce with the peer's key. Used by a directory without TLS, when it dials
@@ -69,11 +107,14 @@ class PeerServiceStub:
 
 @_typing.type_check_only
 class PeerServiceAsyncStub(PeerServiceStub):
-    """Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+    """Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
     `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
     call opens, and a running stream is never cut when the grant expires.
 
-    Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+    GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+    another method is asked without it.
+
+    Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
     PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
     for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
     """
@@ -94,9 +135,44 @@ class PeerServiceAsyncStub(PeerServiceStub):
         the size is good and yields no data).
       ABORTED / CONTENT_CHANGED: the file changed before or while it was sent; verified pieces stay
         good.
-      RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: retry later or elsewhere.
-      DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long.
+      FAILED_PRECONDITION / PIECES_MISSING: the peer holds the content in part only, and a piece
+        that the range touches is not among what it holds.
+      RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: no upload slot is free, and the request does not wait
+        for one or the queue is full; retry later or elsewhere.
+      DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long; sooner where others
+        wait for its slot.
       UNAVAILABLE / CONTENT_UNREADABLE: the disk does not give the file now.
+    """
+    FetchPacked: _aio.UnaryStreamMultiCallable[_peer_pb2.FetchPackedRequest, _peer_pb2.FetchPackedResponse]  # type: ignore[assignment]
+    """FetchPacked streams many small contents, each whole and many in one message, in the order in
+    which they were asked for: one call, one slot and one grant for thousands of files. The digest
+    of each is all that a receiver needs to verify it. A content that cannot be sent is answered
+    with the reason in its place, and the others stand. Holders of part of a content do not send
+    it here.
+
+    Errors:
+      RESOURCE_EXHAUSTED / TOO_LARGE: more digests than 5,000.
+      RESOURCE_EXHAUSTED / TOO_MANY_STREAMS; DEADLINE_EXCEEDED / STREAM_IDLE: as of FetchFile.
+    """
+    WatchPieces: _aio.UnaryStreamMultiCallable[_peer_pb2.WatchPiecesRequest, _peer_pb2.WatchPiecesResponse]  # type: ignore[assignment]
+    """WatchPieces tells which pieces of a content the peer holds, and from then on which ones it
+    comes to hold, as long as the caller stays. The first message comes at once. The stream ends
+    with OK when the peer holds all of it.
+
+    Errors:
+      NOT_FOUND / CONTENT_UNKNOWN: also where the peer knows the content under another manifest
+        only, and later, when it shares it no longer.
+      RESOURCE_EXHAUSTED / OVERLOADED: too many watch it; ask for pieces as if nothing were known.
+    """
+    ReportBadPiece: _aio.UnaryUnaryMultiCallable[_peer_pb2.ReportBadPieceRequest, _peer_pb2.ReportBadPieceResponse]  # type: ignore[assignment]
+    """ReportBadPiece tells a source that a piece it served does not fit the manifest. The source reads
+    that piece again, and when it finds the same it withdraws the file and hashes it anew. A report
+    is a hint: it costs the source one read of a piece, and it trusts its own disk alone.
+
+    Errors:
+      NOT_FOUND / CONTENT_UNKNOWN: also for another manifest.
+      OUT_OF_RANGE / RANGE_INVALID: the content has no such piece.
+      RESOURCE_EXHAUSTED / OVERLOADED: too many reports; not needed again.
     """
     ProveIdentity: _aio.UnaryUnaryMultiCallable[_peer_pb2.ProveIdentityRequest, _peer_pb2.ProveIdentityResponse]  # type: ignore[assignment]
     """ProveIdentity signs a nonce with the peer's key. Used by a directory without TLS, when it dials
@@ -107,11 +183,14 @@ class PeerServiceAsyncStub(PeerServiceStub):
     """
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+    """Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
     `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
     call opens, and a running stream is never cut when the grant expires.
 
-    Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+    GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+    another method is asked without it.
+
+    Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
     PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
     for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
     """
@@ -142,9 +221,62 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
             the size is good and yields no data).
           ABORTED / CONTENT_CHANGED: the file changed before or while it was sent; verified pieces stay
             good.
-          RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: retry later or elsewhere.
-          DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long.
+          FAILED_PRECONDITION / PIECES_MISSING: the peer holds the content in part only, and a piece
+            that the range touches is not among what it holds.
+          RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: no upload slot is free, and the request does not wait
+            for one or the queue is full; retry later or elsewhere.
+          DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long; sooner where others
+            wait for its slot.
           UNAVAILABLE / CONTENT_UNREADABLE: the disk does not give the file now.
+        """
+
+    @_abc_1.abstractmethod
+    def FetchPacked(
+        self,
+        request: _peer_pb2.FetchPackedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.FetchPackedResponse], _abc.AsyncIterator[_peer_pb2.FetchPackedResponse]]:
+        """FetchPacked streams many small contents, each whole and many in one message, in the order in
+        which they were asked for: one call, one slot and one grant for thousands of files. The digest
+        of each is all that a receiver needs to verify it. A content that cannot be sent is answered
+        with the reason in its place, and the others stand. Holders of part of a content do not send
+        it here.
+
+        Errors:
+          RESOURCE_EXHAUSTED / TOO_LARGE: more digests than 5,000.
+          RESOURCE_EXHAUSTED / TOO_MANY_STREAMS; DEADLINE_EXCEEDED / STREAM_IDLE: as of FetchFile.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchPieces(
+        self,
+        request: _peer_pb2.WatchPiecesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.WatchPiecesResponse], _abc.AsyncIterator[_peer_pb2.WatchPiecesResponse]]:
+        """WatchPieces tells which pieces of a content the peer holds, and from then on which ones it
+        comes to hold, as long as the caller stays. The first message comes at once. The stream ends
+        with OK when the peer holds all of it.
+
+        Errors:
+          NOT_FOUND / CONTENT_UNKNOWN: also where the peer knows the content under another manifest
+            only, and later, when it shares it no longer.
+          RESOURCE_EXHAUSTED / OVERLOADED: too many watch it; ask for pieces as if nothing were known.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportBadPiece(
+        self,
+        request: _peer_pb2.ReportBadPieceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.ReportBadPieceResponse, _abc.Awaitable[_peer_pb2.ReportBadPieceResponse]]:
+        """ReportBadPiece tells a source that a piece it served does not fit the manifest. The source reads
+        that piece again, and when it finds the same it withdraws the file and hashes it anew. A report
+        is a hint: it costs the source one read of a piece, and it trusts its own disk alone.
+
+        Errors:
+          NOT_FOUND / CONTENT_UNKNOWN: also for another manifest.
+          OUT_OF_RANGE / RANGE_INVALID: the content has no such piece.
+          RESOURCE_EXHAUSTED / OVERLOADED: too many reports; not needed again.
         """
 
     @_abc_1.abstractmethod

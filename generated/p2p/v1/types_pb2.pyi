@@ -122,6 +122,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED. The reader took nothing for longer than the idle timeout. Resume."""
     ERROR_REASON_CONTENT_UNREADABLE: _ErrorReason.ValueType  # 69
     """UNAVAILABLE. The file cannot be read now (disk error, unmounted). Ask another source."""
+    ERROR_REASON_PIECES_MISSING: _ErrorReason.ValueType  # 70
+    """FAILED_PRECONDITION. The peer holds only part of the content, and not all pieces that the range
+    touches. WatchPieces tells which it holds; ask another source for the others.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. Sent as google.rpc.ErrorInfo.reason without the prefix
@@ -214,6 +218,10 @@ ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 68
 """DEADLINE_EXCEEDED. The reader took nothing for longer than the idle timeout. Resume."""
 ERROR_REASON_CONTENT_UNREADABLE: ErrorReason.ValueType  # 69
 """UNAVAILABLE. The file cannot be read now (disk error, unmounted). Ask another source."""
+ERROR_REASON_PIECES_MISSING: ErrorReason.ValueType  # 70
+"""FAILED_PRECONDITION. The peer holds only part of the content, and not all pieces that the range
+touches. WatchPieces tells which it holds; ask another source for the others.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _Capability:
