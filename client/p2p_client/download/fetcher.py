@@ -5,8 +5,8 @@ errors (all become SourceError). What the bytes are worth is not judged here.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,9 +14,14 @@ import grpc
 from p2p.v1 import peer_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
 from p2p_client.content.manifest import Manifest, ManifestInvalid
-from p2p_client.errors import SourceMisbehaved, SourceUnavailable
+from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
+from p2p_client.net.stream.blocks import BLOCK_BYTES
+from p2p_client.net.stream.call_status import CallStatus
+from p2p_client.net.stream.connection import ConnectionGone
+from p2p_client.net.stream.messages import MessageTooLarge, StreamBroken
+from p2p_client.net.stream.reader import Reader, Request, Stalled
 from p2p_client.pace import Pace
 
 if TYPE_CHECKING:
@@ -25,8 +30,7 @@ if TYPE_CHECKING:
     from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
     from p2p_client.net.channels import PeerChannels
 
-    Call = grpc.aio.UnaryStreamCall[peer_pb2.FetchFileRequest, peer_pb2.FetchFileResponse]
-
+_FETCH_FILE = "/p2p.v1.PeerService/FetchFile"
 STALLED = "STALLED"
 END_SECONDS = 1.0
 """How long a source may take to end a stream of which we have all; it does not matter why."""
@@ -72,8 +76,9 @@ class Fetcher:
             raise SourceMisbehaved("its manifest is of another size", reason="BAD_MANIFEST")
         return manifest
 
-    async def fetch(self, offset: int, limit: int) -> AsyncGenerator[bytes, None]:
-        """The bytes [offset, offset + limit), limit >= 1, in chunks of the source's choosing.
+    async def fetch(self, offset: int, limit: int) -> AsyncGenerator[memoryview, None]:
+        """The bytes [offset, offset + limit), limit >= 1, in parts that do not cross a multiple of
+        1 MiB of the content, whatever the source's chunks are.
 
         Close it when done early: that cancels the stream.
 
@@ -81,46 +86,37 @@ class Fetcher:
             SourceMisbehaved: more bytes than asked for, or a clean end before all of them.
             SourceUnavailable: nothing came for the idle timeout, and whatever else went wrong.
         """
-        stub = await self._stub()
+        reader = await self._channels.stream(
+            self.holding.source, self._request(offset, limit), self._idle_timeout_seconds
+        )
+        try:
+            async with aclosing(_parts(reader)) as parts:
+                async for part in parts:
+                    wanted = part[:limit]
+                    limit -= len(wanted)
+                    await self._pace.keep(len(wanted))
+                    yield wanted
+                    if len(part) > len(wanted):
+                        raise _too_much()
+                    if not limit:
+                        await _see_the_end(parts)
+                        return
+            raise SourceMisbehaved(f"it ended {limit:,} bytes early", reason="TOO_LITTLE_DATA")
+        except SourceUnavailable as error:
+            await self._forget_connection(error)
+            raise
+        finally:
+            reader.cancel()
+
+    def _request(self, offset: int, limit: int) -> Request:
         request = peer_pb2.FetchFileRequest(
             digest=self.holding.digest,
             read_offset=offset,
             read_limit=limit,
             max_chunk_bytes=self._pace.chunk_bytes,
         )
-        call = stub.FetchFile(request, metadata=self._metadata())
-        try:
-            while limit:
-                chunk = await self._next_chunk(call)
-                if chunk is None:
-                    raise SourceMisbehaved(
-                        f"it ended {limit:,} bytes early", reason="TOO_LITTLE_DATA"
-                    )
-                limit -= len(chunk)
-                if limit < 0:
-                    raise _too_much()
-                await self._pace.keep(len(chunk))
-                yield chunk
-            await _see_the_end(call)
-        finally:
-            call.cancel()
-
-    async def _next_chunk(self, call: "Call") -> bytes | None:
-        """The next chunk that holds something; None: a clean end. Empty ones buy it no time."""
-        try:
-            with _as_source_error():
-                async with asyncio.timeout(self._idle_timeout_seconds):
-                    while isinstance(message := await call.read(), peer_pb2.FetchFileResponse):
-                        # The field is read once, for each access copies it.
-                        if data := message.data:
-                            return data
-            return None
-        except TimeoutError:
-            seconds = f"{self._idle_timeout_seconds:g} s"
-            raise SourceUnavailable(f"it sent nothing for {seconds}", reason=STALLED) from None
-        except SourceUnavailable as error:
-            await self._forget_connection(error)
-            raise
+        first_bytes = min(limit, BLOCK_BYTES - offset % BLOCK_BYTES)
+        return Request(_FETCH_FILE, self._metadata(), request.SerializeToString(), first_bytes)
 
     async def _stub(self) -> "PeerServiceAsyncStub":
         return PeerServiceStub(await self._channels.channel(self.holding.source))
@@ -134,13 +130,30 @@ class Fetcher:
             await self._channels.discard(self.holding.source)
 
 
-async def _see_the_end(call: "Call") -> None:
+async def _parts(reader: Reader) -> AsyncGenerator[memoryview, None]:
+    """The content that comes, until a clean end. Raises SourceError."""
+    try:
+        async for news in reader:
+            if isinstance(news, memoryview):
+                yield news
+            elif isinstance(news, CallStatus) and news.code:
+                raise source_error(news)
+    except Stalled as error:
+        raise SourceUnavailable(str(error), reason=STALLED) from None
+    except MessageTooLarge as error:
+        raise SourceMisbehaved(f"it sent too much at once: {error}", reason="TOO_LARGE") from None
+    except StreamBroken as error:
+        raise SourceMisbehaved(str(error), reason="STREAM_BROKEN") from None
+    except ConnectionGone as error:
+        raise SourceUnavailable(f"it {error}", reason="UNREACHABLE") from None
+
+
+async def _see_the_end(parts: AsyncIterator[memoryview]) -> None:
     """Lets the source end the stream in its own way; raises SourceMisbehaved if it goes on."""
-    with suppress(TimeoutError, grpc.aio.AioRpcError):
+    with suppress(TimeoutError, SourceUnavailable, SourceStale):
         async with asyncio.timeout(END_SECONDS):
-            while isinstance(message := await call.read(), peer_pb2.FetchFileResponse):
-                if message.data:
-                    raise _too_much()
+            async for _ in parts:
+                raise _too_much()
 
 
 def _too_much() -> SourceMisbehaved:
