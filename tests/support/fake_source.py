@@ -169,7 +169,6 @@ class FakeSource(PeerServiceServicer):
             await refuse(context, behaviour.fail_reason)
         if _reached(behaviour.die_after_bytes, served):
             behaviour.die_after_bytes = None
-            await asyncio.sleep(0.2)  # what was sent arrives: a reset would destroy it
             self.dead.set()
             if self._server is not None:
                 # From within its own handler a server cannot be waited for.

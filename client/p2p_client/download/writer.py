@@ -4,8 +4,9 @@ Which stream may write what is the plan's to say; what a piece must be is the ma
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 from blake3 import blake3
 
@@ -13,7 +14,20 @@ from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
 from p2p_client.errors import SourceMisbehaved
 
+_MOST_JOBS = 2
 _MOST_VIEWS = 512  # below IOV_MAX, and a bound on what tiny chunks cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a thread hashes and writes; `ended` is the piece that it brings to its end."""
+
+    done: asyncio.Future[bool]
+    ended: PieceIndex | None
+
+    def is_good(self) -> bool:
+        done = self.done
+        return done.done() and not done.cancelled() and not done.exception() and done.result()
 
 
 class PieceWriter:
@@ -33,8 +47,8 @@ class PieceWriter:
         self._batch: list[memoryview] = []
         self._batch_bytes = 0
         self._hasher = blake3()
-        self._job: asyncio.Future[bool] | None = None
-        self._uncounted: PieceIndex | None = None  # the piece that the job brings to its end
+        self._jobs: deque[_Job] = deque()  # oldest first
+        self._has_left = False
 
     async def take(self, view: memoryview) -> None:
         while view:
@@ -51,33 +65,36 @@ class PieceWriter:
                 await self._hand_over(None)
 
     async def settle(self) -> None:
-        """Waits for the thread, if one works for it, and judges what it did."""
-        if self._job is None:
-            return
-        await asyncio.wait({self._job})
-        job, self._job = self._job, None
-        if not job.result():
-            raise SourceMisbehaved("it served a bad piece", reason="BAD_PIECE")
-        self._count(self._uncounted, job)
+        """Waits for the threads that work for it, and judges what they did."""
+        while self._jobs:
+            await self._settle_oldest()
 
     def leave(self) -> None:
         """The stream is over: what was not judged by now does not count."""
-        self._uncounted = None
+        self._has_left = True
 
-    def _count(self, ended: PieceIndex | None, job: asyncio.Future[bool]) -> None:
-        """Counts the piece once, as soon as it is known to be good: not only when more comes."""
-        if ended is None or ended != self._uncounted or job.cancelled() or job.exception():
-            return
-        if job.result():
-            self._uncounted = None
-            self._verified(ended)
+    async def _settle_oldest(self) -> None:
+        oldest = self._jobs[0]
+        await asyncio.wait({oldest.done})
+        if not oldest.done.result():
+            raise SourceMisbehaved("it served a bad piece", reason="BAD_PIECE")
+        self._count()
+
+    def _count(self, _: object = None) -> None:
+        """Counts pieces as soon as they and all before them are known to be good."""
+        while self._jobs and not self._has_left and self._jobs[0].is_good():
+            ended = self._jobs.popleft().ended
+            if ended is not None:
+                self._verified(ended)
 
     async def _hand_over(self, ended: PieceIndex | None) -> None:
-        await self.settle()
+        # Two pieces at once, for one thread waits for the disk at times; but one batch of a piece.
+        while len(self._jobs) >= _MOST_JOBS or (self._jobs and self._jobs[-1].ended is None):
+            await self._settle_oldest()
         start = self._offset - self._batch_bytes
-        self._job = self._assembly.write(start, self._batch, self._hasher, ended is not None)
-        self._uncounted = ended
-        self._job.add_done_callback(partial(self._count, ended))
+        done = self._assembly.write(start, self._batch, self._hasher, ended is not None)
+        self._jobs.append(_Job(done, ended))
+        done.add_done_callback(self._count)
         self._batch, self._batch_bytes = [], 0
         if ended is not None:
             self._hasher = blake3()

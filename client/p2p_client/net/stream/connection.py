@@ -31,6 +31,8 @@ _MOST_HEADER_BYTES = 32 << 10
 _DEFAULT_WINDOW_BYTES = 65_535
 _WINDOW_UPDATE = struct.Struct(">BHBBII")  # length (3 bytes), type, flags, stream, credit
 _WINDOW_UPDATE_TYPE = 0x8
+_GOAWAY_TYPE = 0x7
+_FRAME_HEADER_BYTES = 9
 
 
 class ConnectionGone(Exception):
@@ -198,6 +200,9 @@ class Call:
         return found
 
     def _heed(self, frame: Frame) -> None:
+        if frame.encoded[3] == _GOAWAY_TYPE:
+            self._heed_goaway(frame.encoded[_FRAME_HEADER_BYTES:])
+            return
         for event in self._connection.judge(frame):
             match event:
                 case h2.events.ResponseReceived() | h2.events.TrailersReceived():
@@ -208,10 +213,13 @@ class Call:
                 case h2.events.StreamReset():
                     self._connection.is_reusable = False
                     raise ConnectionGone("breaks the stream off")
-                case h2.events.ConnectionTerminated():
-                    self._connection.is_reusable = False
-                    if event.error_code or (event.last_stream_id or 0) < self._stream_id:
-                        raise ConnectionGone("closes the connection")
+
+    def _heed_goaway(self, payload: bytes) -> None:
+        """Not for the library: to it nothing may follow, but streams that run may end well."""
+        self._connection.is_reusable = False
+        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
+        if int.from_bytes(payload[4:8], "big") or last_stream_id < self._stream_id:
+            raise ConnectionGone("closes the connection")
 
     def _note_headers(self, headers: dict[bytes, bytes]) -> None:
         http_status = headers.get(b":status", b"200")
