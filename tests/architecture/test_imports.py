@@ -27,6 +27,8 @@ FORBIDDEN = {
     "client/p2p_client/membership/announcer.py": IO | WIRE,
     "client/p2p_client/download/picker": IO | WIRE,
     "client/p2p_client/download/plan.py": IO | WIRE,
+    "client/p2p_client/net/stream/messages.py": IO | WIRE,
+    "client/p2p_client/net/stream/frames.py": IO | WIRE,
     "client/p2p_client/upload/slots.py": IO | WIRE,
     "client/p2p_client/upload/grants.py": IO | WIRE,
     "client/p2p_client/library": WIRE,

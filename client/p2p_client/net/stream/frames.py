@@ -111,6 +111,8 @@ class Frames:
             return []
         self.has_ended = self.has_ended or bool(flags & _END_STREAM)
         self._left, self._padding = length, 0
+        if flags & _PADDED and not length:
+            raise StreamBroken("a padded frame has no room for its padding")
         if flags & _PADDED:
             self._want(_State.PADDING_LENGTH, 1)
         else:
