@@ -107,6 +107,13 @@ class Library:
         """Returns when all that the first scan of every root found is listed or skipped."""
         await self._readiness.wait()
 
+    def size_of(self, digest: Digest) -> int:
+        """The size of a content that is shared. Raises ContentUnknown."""
+        for file in self._shelf.index.holders(digest):
+            if file.resource is not None:
+                return file.resource.size_bytes
+        raise ContentUnknown("not shared here")
+
     async def open(self, digest: Digest) -> OpenContent:
         """A file with this content, found unchanged by now. Close it.
 
