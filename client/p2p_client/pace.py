@@ -5,7 +5,6 @@ a time and however many streams another has.
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -192,7 +191,7 @@ class _Till:
             self._queue.remove(payment)
             self.fairness.took(flow, payment.count)
             self._paying = payment
-            seconds = self._bucket.take(payment.count, time.monotonic())
+            seconds = self._bucket.take(payment.count, asyncio.get_running_loop().time())
             if seconds > 0:
                 self._timer = asyncio.get_running_loop().call_later(seconds, self._finish)
             else:
@@ -209,7 +208,7 @@ class _Till:
         assert payment is not None, "somebody pays"
         if not payment.paid.done():
             payment.paid.set_result(None)
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if self.fairness.flow_count > 1 and not self._bucket.is_behind(now):
             self._returning = payment.flow
             loop = asyncio.get_running_loop()

@@ -81,6 +81,10 @@ class UploadServer:
     def active_uploads(self) -> int:
         return self._slots.taken_count
 
+    @property
+    def waiting_uploads(self) -> int:
+        return self._slots.waiting_count
+
     def trust(self, directory_id: str, grant_key_der: bytes) -> None:
         """From now on grants of this directory, and of no other, let downloaders in.
 
