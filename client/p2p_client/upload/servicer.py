@@ -17,6 +17,7 @@ from p2p_client.upload.refusals import (
     GrantMissing,
     ShuttingDown,
 )
+from p2p_client.upload.reports.reports import Reports
 from p2p_client.upload.slots.counts import wish_of
 from p2p_client.upload.slots.slots import Slots
 from p2p_client.upload.stream import chunk_bytes_of, end_of_range, send_range
@@ -48,6 +49,7 @@ class PeerServicer(PeerServiceServicer):
         self._identity = identity
         self._peer_id = peer_id
         self._slots = slots
+        self._reports = Reports(library)
         self._clock = clock
 
     @answering
@@ -79,6 +81,14 @@ class PeerServicer(PeerServiceServicer):
         async with self._slots.taken(grant.user, wish, tell) as turn:
             with await self._library.open(digest) as content:
                 await send_range(content, offset, end, chunk_bytes, turn, write_to(context))
+
+    @answering
+    async def ReportBadPiece(
+        self, request: peer_pb2.ReportBadPieceRequest, context: Context
+    ) -> peer_pb2.ReportBadPieceResponse:
+        grant, digest = self._admit(context, request.digest)
+        await self._reports.take(grant.user, digest, request.manifest_digest, request.piece_index)
+        return peer_pb2.ReportBadPieceResponse()
 
     @answering
     async def ProveIdentity(
