@@ -102,11 +102,11 @@ class NoSuchPiece(SourceRefusal):
         )
 
 
-class Overloaded(SourceRefusal):
+class TooManyReports(SourceRefusal):
     code, reason = "RESOURCE_EXHAUSTED", "OVERLOADED"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"too many {what}")
+    def __init__(self) -> None:
+        super().__init__("too many reports of bad pieces: one for each piece is enough")
 
 
 class TooManyStreams(SourceRefusal):

@@ -6,7 +6,7 @@ from p2p_client.content.digest import is_digest
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.library.library import Library
 from p2p_client.models import Digest
-from p2p_client.upload.refusals import FieldInvalid, NoSuchPiece, Overloaded, Unknown
+from p2p_client.upload.refusals import FieldInvalid, NoSuchPiece, TooManyReports, Unknown
 from p2p_client.upload.reports.limits import ReportLimits
 
 
@@ -22,12 +22,12 @@ class Reports:
             FieldInvalid: the manifest digest is none.
             Unknown: not shared, or under another manifest.
             NoSuchPiece: the content has no such piece.
-            Overloaded: too many reports, of this user or in all.
+            TooManyReports: too many reports, of this user or in all.
         """
         if not is_digest(manifest_digest):
             raise FieldInvalid("manifest_digest", "64 lower-case hexadecimal characters")
         if not self._limits.take(user, time.monotonic()):
-            raise Overloaded("reports of bad pieces: one of each piece is enough")
+            raise TooManyReports()
         manifest = await self._library.manifest(digest)
         if manifest.digest() != manifest_digest:
             raise Unknown()
