@@ -70,6 +70,7 @@ class FakeSource(PeerServiceServicer):
     behaviour: Behaviour = field(default_factory=Behaviour)
     served: list[tuple[int, int]] = field(default_factory=list)  # offset, bytes sent
     grants: list[str] = field(default_factory=list)
+    reported: list[tuple[str, int]] = field(default_factory=list)  # manifest digest, piece
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -148,6 +149,12 @@ class FakeSource(PeerServiceServicer):
             length = min(surplus, self.behaviour.chunk_bytes)
             await context.write(peer_pb2.FetchFileResponse(data=bytes(length)))
             surplus -= length
+
+    async def ReportBadPiece(
+        self, request: peer_pb2.ReportBadPieceRequest, context: "Context"
+    ) -> peer_pb2.ReportBadPieceResponse:
+        self.reported.append((request.manifest_digest, request.piece_index))
+        return peer_pb2.ReportBadPieceResponse()
 
     def ProveIdentity(
         self, request: peer_pb2.ProveIdentityRequest, context: "Context"

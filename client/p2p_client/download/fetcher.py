@@ -13,7 +13,7 @@ import grpc
 
 from p2p.v1 import peer_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
-from p2p_client.content.manifest import Manifest, ManifestInvalid
+from p2p_client.content.manifest import Manifest, ManifestInvalid, PieceIndex
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
+    from p2p_client.download.reports import Reports
     from p2p_client.net.channels import PeerChannels
 
 _FETCH_FILE = "/p2p.v1.PeerService/FetchFile"
@@ -45,11 +46,13 @@ class Fetcher:
         channels: "PeerChannels",
         idle_timeout_seconds: float,
         pace: Pace,
+        reports: "Reports | None" = None,
     ) -> None:
         self.holding = holding
         self._channels = channels
         self._idle_timeout_seconds = idle_timeout_seconds
         self._pace = pace
+        self._reports = reports
 
     async def manifest(self) -> Manifest:
         """The manifest of the holding, seen to have the digest and the size that it lists.
@@ -117,6 +120,11 @@ class Fetcher:
         )
         first_bytes = min(limit, BLOCK_BYTES - offset % BLOCK_BYTES)
         return Request(_FETCH_FILE, self._metadata(), request.SerializeToString(), first_bytes)
+
+    def report(self, piece: PieceIndex) -> None:
+        """Has the source told, beside everything else, that it sent a bad piece."""
+        if self._reports is not None:
+            self._reports.add(self.holding, piece)
 
     async def _stub(self) -> "PeerServiceAsyncStub":
         return PeerServiceStub(await self._channels.channel(self.holding.source))

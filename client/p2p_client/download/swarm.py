@@ -17,6 +17,7 @@ from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
 from p2p_client.download.tally import Tally
 from p2p_client.download.writer import PieceWriter
 from p2p_client.errors import (
+    BadPiece,
     PeerError,
     SourceError,
     SourceMisbehaved,
@@ -168,6 +169,8 @@ class Swarm:
 
     def _judge(self, fetcher: Fetcher, error: SourceError) -> Failure:
         self._tally.failed(fetcher.holding.source, error)
+        if isinstance(error, BadPiece):
+            fetcher.report(PieceIndex(error.index))
         if isinstance(error, SourceMisbehaved):
             self.banned.add(fetcher.holding.source.peer_id)
             return Failure.MISBEHAVED
