@@ -50,6 +50,8 @@ if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
 
 MOST_MATCHES_TO_CHOOSE_FROM = 10_000
 PAGE_SIZE = 1_000
+REPORT_GRACE_SECONDS = 0.5
+"""How long a peer that is left waits for sources to be told of bad pieces, if there were any."""
 
 Notice = Callable[[str], None]
 T = TypeVar("T")
@@ -99,6 +101,7 @@ class Peer:
         self._downloader = Downloader(self._locate, self._channels, self._settings)
         self._failure = asyncio.get_running_loop().create_future()
         await self._tasks.__aenter__()
+        self._start(self._downloader.reports.run())
         return self
 
     def _joined(self) -> Joined | None:
@@ -119,6 +122,7 @@ class Peer:
             await self._end_session()
             if self._sharing is not None:
                 await self._sharing.close()
+            await self._downloader.reports.settle(REPORT_GRACE_SECONDS)
         finally:
             for task in self._background:
                 task.cancel()

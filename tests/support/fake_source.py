@@ -45,6 +45,7 @@ class Behaviour:
 
     refuse: str | None = None  # a reason: every FetchFile is refused with it
     refuse_manifest: str | None = None
+    queue_messages: int = 0  # so many before each stream, 50 ms apart
     stall_after_bytes: int | None = None  # then silence
     stall_manifest: bool = False
     empty_chunks_after_bytes: int | None = None  # then chunks without data, for ever
@@ -70,6 +71,8 @@ class FakeSource(PeerServiceServicer):
     behaviour: Behaviour = field(default_factory=Behaviour)
     served: list[tuple[int, int]] = field(default_factory=list)  # offset, bytes sent
     grants: list[str] = field(default_factory=list)
+    waiters: list[bool] = field(default_factory=list)  # whether each FetchFile would wait
+    reported: list[tuple[str, int]] = field(default_factory=list)  # manifest digest, piece
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -131,8 +134,13 @@ class FakeSource(PeerServiceServicer):
             for key, value in context.invocation_metadata() or ()
             if key == "authorization"
         ]
+        self.waiters += [request.wait_in_queue]
         if self.behaviour.refuse:
             await refuse(context, self.behaviour.refuse)
+        for left in reversed(range(self.behaviour.queue_messages)):
+            place = peer_pb2.QueueStatus(position=left, waiting_count=left + 1)
+            await context.write(peer_pb2.FetchFileResponse(queue=place))
+            await asyncio.sleep(0.05)
         end = request.read_offset + request.read_limit - self.behaviour.truncate_bytes
         offset = request.read_offset
         while offset < end:
@@ -148,6 +156,12 @@ class FakeSource(PeerServiceServicer):
             length = min(surplus, self.behaviour.chunk_bytes)
             await context.write(peer_pb2.FetchFileResponse(data=bytes(length)))
             surplus -= length
+
+    async def ReportBadPiece(
+        self, request: peer_pb2.ReportBadPieceRequest, context: "Context"
+    ) -> peer_pb2.ReportBadPieceResponse:
+        self.reported.append((request.manifest_digest, request.piece_index))
+        return peer_pb2.ReportBadPieceResponse()
 
     def ProveIdentity(
         self, request: peer_pb2.ProveIdentityRequest, context: "Context"

@@ -56,10 +56,15 @@ class Source:
         chunk_bytes: int = 0,
         grant: str | None = None,
         user: str = "bob",
+        waits: bool = False,
         stub: "PeerServiceAsyncStub | None" = None,
     ) -> Call:
         request = peer_pb2.FetchFileRequest(
-            digest=digest, read_offset=offset, read_limit=limit, max_chunk_bytes=chunk_bytes
+            digest=digest,
+            read_offset=offset,
+            read_limit=limit,
+            max_chunk_bytes=chunk_bytes,
+            wait_in_queue=waits,
         )
         return (stub or self.stub).FetchFile(
             request, metadata=self.with_grant(grant, user), timeout=30
@@ -85,6 +90,7 @@ async def a_source(
     insecure: bool = False,
     max_uploads: int = 8,
     idle_timeout_seconds: float = 10.0,
+    limit_bytes_per_second: float | None = None,
 ) -> AsyncIterator[Source]:
     """Serves these roots until the context ends; its state lies beside the first of them."""
     state = roots[0].parent / "state"
@@ -100,6 +106,7 @@ async def a_source(
             max_uploads=max_uploads,
             idle_timeout_seconds=idle_timeout_seconds,
             clock=lambda: clock[0].now(),
+            limit_bytes_per_second=limit_bytes_per_second,
         )
         port = await server.start(Address("127.0.0.1", 0))
         signer = GrantSigner()
@@ -133,6 +140,14 @@ async def first_chunk(call: Call) -> bytes:
     chunk = await call.read()
     assert isinstance(chunk, peer_pb2.FetchFileResponse)
     return chunk.data
+
+
+async def next_place(call: Call) -> peer_pb2.QueueStatus | None:
+    """Reads one message of a call that waits; None: it waits no longer, and the data is lost."""
+    message = await call.read()
+    assert isinstance(message, peer_pb2.FetchFileResponse)
+    assert not (message.HasField("queue") and message.data)
+    return message.queue if message.HasField("queue") else None
 
 
 async def rest_of(call: Call) -> bytes:

@@ -23,6 +23,7 @@ from p2p_client.download.part.claim import sweep_leftovers
 from p2p_client.download.part.part_file import PartFile
 from p2p_client.download.picker.groups import Group
 from p2p_client.download.place import Place
+from p2p_client.download.reports import Reports
 from p2p_client.download.sources import Locate, Sources
 from p2p_client.download.swarm import Swarm
 from p2p_client.download.tally import Tally
@@ -63,6 +64,7 @@ class Downloader:
         self._settings = settings
         self._patience_seconds = patience_seconds
         self._pace = Pace(settings.limit_down_bytes_per_second)
+        self.reports = Reports(channels)
         keep_freed_memory()
 
     async def fetch(
@@ -98,7 +100,15 @@ class Downloader:
             )
             tally = Tally(on_event)
             idle_seconds = self._settings.idle_timeout_seconds
-            sources = Sources(digest, self._locate, self._channels, idle_seconds, self._pace, tally)
+            sources = Sources(
+                digest,
+                self._locate,
+                self._channels,
+                idle_seconds,
+                self._pace,
+                tally,
+                self.reports,
+            )
             run = _Run(digest, part, sources, tally, threads, on_event)
             run.streams = self._settings.download_streams
             run.patience_seconds = self._patience_seconds

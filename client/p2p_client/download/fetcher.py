@@ -5,7 +5,8 @@ errors (all become SourceError). What the bytes are worth is not judged here.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,12 @@ import grpc
 
 from p2p.v1 import peer_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
-from p2p_client.content.manifest import Manifest, ManifestInvalid
+from p2p_client.content.manifest import Manifest, ManifestInvalid, PieceIndex
+from p2p_client.download.waiting import Place, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
 from p2p_client.net.stream.blocks import BLOCK_BYTES
-from p2p_client.net.stream.call_status import CallStatus
 from p2p_client.net.stream.connection import ConnectionGone
 from p2p_client.net.stream.messages import MessageTooLarge, StreamBroken
 from p2p_client.net.stream.reader import Reader, Request, Stalled
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
+    from p2p_client.download.reports import Reports
     from p2p_client.net.channels import PeerChannels
 
 _FETCH_FILE = "/p2p.v1.PeerService/FetchFile"
 STALLED = "STALLED"
+QUEUED = "QUEUED"
 END_SECONDS = 1.0
 """How long a source may take to end a stream of which we have all; it does not matter why."""
 
@@ -45,11 +48,13 @@ class Fetcher:
         channels: "PeerChannels",
         idle_timeout_seconds: float,
         pace: Pace,
+        reports: "Reports | None" = None,
     ) -> None:
         self.holding = holding
         self._channels = channels
         self._idle_timeout_seconds = idle_timeout_seconds
         self._pace = pace
+        self._reports = reports
 
     async def manifest(self) -> Manifest:
         """The manifest of the holding, seen to have the digest and the size that it lists.
@@ -76,12 +81,16 @@ class Fetcher:
             raise SourceMisbehaved("its manifest is of another size", reason="BAD_MANIFEST")
         return manifest
 
-    async def fetch(self, offset: int, limit: int) -> AsyncGenerator[memoryview, None]:
+    async def fetch(
+        self, offset: int, limit: int, on_queued: Callable[[Place], None] = lambda _: None
+    ) -> AsyncGenerator[memoryview, None]:
         """The bytes [offset, offset + limit), limit >= 1, in parts that do not cross a multiple of
         1 MiB of the content, whatever the source's chunks are.
 
         Close it when done early: that cancels the stream.
 
+        Args:
+            on_queued: told whenever the source says that the stream waits for an upload slot.
         Raises:
             SourceMisbehaved: more bytes than asked for, or a clean end before all of them.
             SourceUnavailable: nothing came for the idle timeout, and whatever else went wrong.
@@ -90,7 +99,7 @@ class Fetcher:
             self.holding.source, self._request(offset, limit), self._idle_timeout_seconds
         )
         try:
-            async with aclosing(_parts(reader)) as parts:
+            async with aclosing(_parts(reader, on_queued)) as parts:
                 async for part in parts:
                     wanted = part[:limit]
                     limit -= len(wanted)
@@ -114,9 +123,15 @@ class Fetcher:
             read_offset=offset,
             read_limit=limit,
             max_chunk_bytes=self._pace.chunk_bytes,
+            wait_in_queue=True,
         )
         first_bytes = min(limit, BLOCK_BYTES - offset % BLOCK_BYTES)
         return Request(_FETCH_FILE, self._metadata(), request.SerializeToString(), first_bytes)
+
+    def report(self, piece: PieceIndex) -> None:
+        """Has the source told, beside everything else, that it sent a bad piece."""
+        if self._reports is not None:
+            self._reports.add(self.holding, piece)
 
     async def _stub(self) -> "PeerServiceAsyncStub":
         return PeerServiceStub(await self._channels.channel(self.holding.source))
@@ -130,13 +145,21 @@ class Fetcher:
             await self._channels.discard(self.holding.source)
 
 
-async def _parts(reader: Reader) -> AsyncGenerator[memoryview, None]:
+async def _parts(
+    reader: Reader, on_queued: Callable[[Place], None]
+) -> AsyncGenerator[memoryview, None]:
     """The content that comes, until a clean end. Raises SourceError."""
+    wait = Wait()
     try:
         async for news in reader:
             if isinstance(news, memoryview):
+                wait.served()
                 yield news
-            elif isinstance(news, CallStatus) and news.code:
+            elif isinstance(news, peer_pb2.QueueStatus):
+                if wait.is_too_long(time.monotonic()):
+                    raise SourceUnavailable("it only ever lets us wait", reason=QUEUED)
+                on_queued(_place_of(news))
+            elif news.code:
                 raise source_error(news)
     except Stalled as error:
         raise SourceUnavailable(str(error), reason=STALLED) from None
@@ -154,6 +177,12 @@ async def _see_the_end(parts: AsyncIterator[memoryview]) -> None:
         async with asyncio.timeout(END_SECONDS):
             async for _ in parts:
                 raise _too_much()
+
+
+def _place_of(status: peer_pb2.QueueStatus) -> Place:
+    expected = status.expected_wait
+    seconds = expected.seconds + expected.nanos / 1e9 if status.HasField("expected_wait") else None
+    return Place.within_bounds(status.position, status.waiting_count, seconds)
 
 
 def _too_much() -> SourceMisbehaved:

@@ -15,8 +15,10 @@ from p2p_client.download.part.assembly import Assembly
 from p2p_client.download.picker.runs import missing_runs
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
 from p2p_client.download.tally import Tally
+from p2p_client.download.waiting import Place
 from p2p_client.download.writer import PieceWriter
 from p2p_client.errors import (
+    BadPiece,
     PeerError,
     SourceError,
     SourceMisbehaved,
@@ -139,9 +141,12 @@ class Swarm:
             self._tally.verified(fetcher.holding.source, manifest.span(index)[1])
             self._tell()
 
+        def queued(place: Place) -> None:
+            self._tally.queued(fetcher.holding.source, place, time.monotonic())
+
         writer = PieceWriter(self._assembly, offset, verified)
         try:
-            async with aclosing(fetcher.fetch(offset, limit)) as chunks:
+            async with aclosing(fetcher.fetch(offset, limit, queued)) as chunks:
                 async for chunk in chunks:
                     self._tally.fetched(len(chunk))
                     # Not past the stop: what lies there may be another stream's by now.
@@ -168,6 +173,8 @@ class Swarm:
 
     def _judge(self, fetcher: Fetcher, error: SourceError) -> Failure:
         self._tally.failed(fetcher.holding.source, error)
+        if isinstance(error, BadPiece):
+            fetcher.report(PieceIndex(error.index))
         if isinstance(error, SourceMisbehaved):
             self.banned.add(fetcher.holding.source.peer_id)
             return Failure.MISBEHAVED

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
-from p2p_client.errors import SourceMisbehaved
+from p2p_client.errors import BadPiece
 
 _MOST_JOBS = 2
 _MOST_VIEWS = 512  # below IOV_MAX, and a bound on what tiny chunks cost
@@ -34,7 +34,7 @@ class PieceWriter:
     """Takes the consecutive bytes of one stream and hands them, a piece or a batch at a time, to a
     thread that hashes and writes them while the next ones come.
 
-    `verified` is called for each piece, in order. Raises SourceMisbehaved at a bad piece.
+    `verified` is called for each piece, in order. Raises BadPiece.
     """
 
     def __init__(
@@ -77,7 +77,8 @@ class PieceWriter:
         oldest = self._jobs[0]
         await asyncio.wait({oldest.done})
         if not oldest.done.result():
-            raise SourceMisbehaved("it served a bad piece", reason="BAD_PIECE")
+            assert oldest.ended is not None, "only the end of a piece is judged"
+            raise BadPiece(oldest.ended)
         self._count()
 
     def _count(self, _: object = None) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.duration_pb2 import Duration
 
-from p2p.v1.peer_pb2 import FetchFileResponse
+from p2p.v1.peer_pb2 import FetchFileResponse, FetchPackedResponse, QueueStatus
 from p2p_client.library.errors import ContentError
 from p2p_client.upload.refusals import Internal, SourceRefusal
+from p2p_client.upload.slots.queue import Place
 from p2p_client.upload.status import refusal_of, to_status
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -61,6 +63,25 @@ def write_to(context: Context) -> Callable[[bytes], Awaitable[None]]:
             raise _ReaderGone from error
 
     return write
+
+
+def tell_place(
+    context: Context, response: type[FetchFileResponse] | type[FetchPackedResponse]
+) -> Callable[[Place], Awaitable[None]]:
+    """Sends one who waits for a slot its place in the queue."""
+
+    async def tell(place: Place) -> None:
+        status = QueueStatus(position=place.position, waiting_count=place.waiting_count)
+        if place.expected_wait_seconds is not None:
+            wait = Duration()
+            wait.FromMilliseconds(round(place.expected_wait_seconds * 1e3))
+            status.expected_wait.CopyFrom(wait)
+        try:
+            await context.write(response(queue=status))
+        except Exception as error:
+            raise _ReaderGone from error
+
+    return tell
 
 
 async def _refuse(context: Context, refusal: SourceRefusal) -> None:

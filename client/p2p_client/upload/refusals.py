@@ -93,6 +93,22 @@ class RangeInvalid(SourceRefusal):
         )
 
 
+class NoSuchPiece(SourceRefusal):
+    code, reason = "OUT_OF_RANGE", "RANGE_INVALID"
+
+    def __init__(self, piece_count: int) -> None:
+        super().__init__(
+            f"piece_index must be one of the {piece_count} pieces", piece_count=piece_count
+        )
+
+
+class TooManyReports(SourceRefusal):
+    code, reason = "RESOURCE_EXHAUSTED", "OVERLOADED"
+
+    def __init__(self) -> None:
+        super().__init__("too many reports of bad pieces: one for each piece is enough")
+
+
 class TooManyStreams(SourceRefusal):
     code, reason = "RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS"
 

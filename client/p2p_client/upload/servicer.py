@@ -9,8 +9,7 @@ from p2p_client.content.digest import is_digest
 from p2p_client.library.library import Library
 from p2p_client.models import Digest, PeerId
 from p2p_client.net.identity import Identity
-from p2p_client.pace import Pace
-from p2p_client.upload.answer import Context, answering, write_to
+from p2p_client.upload.answer import Context, answering, tell_place, write_to
 from p2p_client.upload.grants import Grant, Trust, read_grant
 from p2p_client.upload.refusals import (
     FieldInvalid,
@@ -18,7 +17,9 @@ from p2p_client.upload.refusals import (
     GrantMissing,
     ShuttingDown,
 )
-from p2p_client.upload.slots import Slots
+from p2p_client.upload.reports.reports import Reports
+from p2p_client.upload.slots.counts import wish_of
+from p2p_client.upload.slots.slots import Slots
 from p2p_client.upload.stream import chunk_bytes_of, end_of_range, send_range
 
 SHORTEST_NONCE_BYTES = 16
@@ -40,8 +41,6 @@ class PeerServicer(PeerServiceServicer):
         peer_id: PeerId,
         *,
         slots: Slots,
-        idle_timeout_seconds: float,
-        pace: Pace,
         clock: Callable[[], datetime],
     ) -> None:
         self.trust: Trust | None = None
@@ -50,8 +49,7 @@ class PeerServicer(PeerServiceServicer):
         self._identity = identity
         self._peer_id = peer_id
         self._slots = slots
-        self._idle_timeout_seconds = idle_timeout_seconds
-        self._pace = pace
+        self._reports = Reports(library)
         self._clock = clock
 
     @answering
@@ -74,16 +72,23 @@ class PeerServicer(PeerServiceServicer):
         self, request: peer_pb2.FetchFileRequest, context: Context
     ) -> None:
         grant, digest = self._admit(context, request.digest)
-        with self._slots.taken(grant.user), await self._library.open(digest) as content:
-            await send_range(
-                content,
-                request.read_offset,
-                end_of_range(request.read_offset, request.read_limit, content.size_bytes),
-                chunk_bytes_of(request.max_chunk_bytes),
-                self._idle_timeout_seconds,
-                self._pace,
-                write_to(context),
-            )
+        size_bytes = self._library.size_of(digest)
+        offset = request.read_offset
+        end = end_of_range(offset, request.read_limit, size_bytes)
+        chunk_bytes = chunk_bytes_of(request.max_chunk_bytes)
+        wish = wish_of(digest, size_bytes, offset, end)
+        tell = tell_place(context, peer_pb2.FetchFileResponse) if request.wait_in_queue else None
+        async with self._slots.taken(grant.user, wish, tell) as turn:
+            with await self._library.open(digest) as content:
+                await send_range(content, offset, end, chunk_bytes, turn, write_to(context))
+
+    @answering
+    async def ReportBadPiece(
+        self, request: peer_pb2.ReportBadPieceRequest, context: Context
+    ) -> peer_pb2.ReportBadPieceResponse:
+        grant, digest = self._admit(context, request.digest)
+        await self._reports.take(grant.user, digest, request.manifest_digest, request.piece_index)
+        return peer_pb2.ReportBadPieceResponse()
 
     @answering
     async def ProveIdentity(
