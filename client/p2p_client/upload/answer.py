@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from p2p.v1.peer_pb2 import FetchFileResponse, FetchPackedResponse, QueueStatus
 from p2p_client.library.errors import ContentError
+from p2p_client.upload.chunks import encode_chunk
 from p2p_client.upload.refusals import Internal, SourceRefusal
 from p2p_client.upload.slots.queue import Place
 from p2p_client.upload.status import refusal_of, to_status
@@ -58,7 +59,7 @@ def write_to(context: Context) -> Callable[[bytes], Awaitable[None]]:
 
     async def write(data: bytes) -> None:
         try:
-            await context.write(FetchFileResponse(data=data))
+            await context.write(encode_chunk(data))
         except Exception as error:
             raise _ReaderGone from error
 

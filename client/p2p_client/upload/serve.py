@@ -8,13 +8,13 @@ from datetime import datetime
 import grpc
 import grpc.aio
 
-from p2p.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal
 from p2p_client.library.library import Library
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
 from p2p_client.pace import Pace
+from p2p_client.upload.chunks import add_to_server
 from p2p_client.upload.grants import Trust
 from p2p_client.upload.servicer import PeerServicer
 from p2p_client.upload.slots.queue import MOST_WAITING
@@ -95,7 +95,7 @@ class UploadServer:
     async def start(self, listen: Address) -> int:
         """Accepts connections; answers the port. Raises LocalRefusal when it cannot listen."""
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=self._most_calls)
-        add_PeerServiceServicer_to_server(self._servicer, server)
+        add_to_server(self._servicer, server)
         try:
             port = self._bind(server, listen)
             await server.start()

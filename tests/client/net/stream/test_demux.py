@@ -171,9 +171,9 @@ def test_a_block_that_fills_slowly_comes_out_in_parts_and_only_once() -> None:
     first = receiver.messages.partly_filled()
     receiver.receive(frame(DATA, chunk(b"b" * 600)), reads(0, 1_000))
 
-    assert first == b"a" * 600
+    assert bytes(first or b"") == b"a" * 600
     assert receiver.content == b"b" * 400
-    assert receiver.messages.partly_filled() == b"b" * 200
+    assert bytes(receiver.messages.partly_filled() or b"") == b"b" * 200
     assert receiver.messages.partly_filled() is None
 
 
