@@ -9,12 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import goals, one_source
+from bench import goals, manifest, one_source, sources, startup
+from bench.stages import measure as stages
 from bench.support import report
 from bench.support.processes import Failed
 from bench.support.question import Answer, Options, Question
 
-QUESTIONS = (Question("one-source", "One file from one source", one_source.measure),)
+QUESTIONS = (
+    Question("one-source", "One file from one source", one_source.measure),
+    Question("sources", "One file from several sources", sources.measure),
+    Question("start-up", "Start-up", startup.measure),
+    Question("stages", "What each stage costs", stages.measure),
+    Question("manifest", "A manifest of 64 GiB", manifest.measure),
+)
 GOALS_SECTION = "goals"
 
 

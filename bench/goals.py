@@ -43,7 +43,10 @@ GOALS = {
     ),
     "capped-sources": Goal("4 sources capped at 20 MB/s each", "their sum", 90, " %"),
     "killed-source": Goal(
-        "the same, one killed on the way", "share of runs without an error or a lost byte", 100, " %"
+        "the same, one killed on the way",
+        "share of runs without an error or a lost byte",
+        100,
+        " %",
     ),
     "swarm": Goal(
         "1 seeder capped at 25 MB/s, 6 users fetch 200 MB with `--seed`, all done",

@@ -1,4 +1,4 @@
-"""rsync from its daemon in plaintext. It checks what it sends itself, with a checksum of the whole."""
+"""rsync from its daemon in plaintext. It checks what came itself, with a checksum of the whole."""
 
 import contextlib
 from collections.abc import Iterator

@@ -35,7 +35,9 @@ def _libtorrent(name: str, kind: str, shared: Path, scratch: Path) -> Iterator[C
     home.mkdir()
     script = [sys.executable, str(PEER)]
     for file in shared.iterdir():
-        subprocess.run([*script, "make", kind, str(file), str(_torrent(home, file.name))], check=True)
+        subprocess.run(
+            [*script, "make", kind, str(file), str(_torrent(home, file.name))], check=True
+        )
     with daemon([*script, "seed", str(port), str(shared), str(home)], port) as pid:
         yield Contender(
             name,

@@ -88,7 +88,7 @@ def fetch(port: int, torrent: Path, target: Path) -> None:
     running = session("127.0.0.1:0")
     given = parameters(torrent, target.parent)
     given.peers = [("127.0.0.1", port)]
-    name = given.ti.name()
+    name = given.ti.name() if given.ti else ""
     fetched = running.add_torrent(given)
     if not _comes(running, lt.torrent_finished_alert):
         sys.exit("it did not finish")
