@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import goals, manifest, one_source, sources, startup
+from bench import goals, hosts, manifest, one_source, sources, startup
 from bench.stages import measure as stages
 from bench.support import report
 from bench.support.processes import Failed
@@ -18,6 +18,7 @@ from bench.support.question import Answer, Options, Question
 QUESTIONS = (
     Question("one-source", "One file from one source", one_source.measure),
     Question("sources", "One file from several sources", sources.measure),
+    Question("hosts", "Several hosts behind slow links", hosts.measure),
     Question("start-up", "Start-up", startup.measure),
     Question("stages", "What each stage costs", stages.measure),
     Question("manifest", "A manifest of 64 GiB", manifest.measure),
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def _show(question: Question, answer: Answer, dry: bool) -> None:
-    body = f"Measured {report.machine()}\n\n{answer.body}"
+    body = f"Measured {report.machine()}.\n\n{answer.body}"
     print(f"\n## {question.title}\n{body}\n", flush=True)
     if not dry:
         about = sys.modules[question.measure.__module__].__doc__ or ""

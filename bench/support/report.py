@@ -12,12 +12,12 @@ REPORT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 
 
 def machine() -> str:
-    """One sentence: when, on what, with which versions."""
+    """When, on what, with which versions; part of a sentence."""
     return (
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {os.cpu_count()} cores of "
         f"{_processor()}, {_memory_gib():.0f} GiB, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, grpcio {version('grpcio')}, "
-        f"protobuf {version('protobuf')}, blake3 {version('blake3')}."
+        f"protobuf {version('protobuf')}, blake3 {version('blake3')}"
     )
 
 
