@@ -55,6 +55,9 @@ GOALS = {
         "×",
         at_least=False,
     ),
+    "seeder-upload": Goal(
+        "the same", "copies that the seeder uploaded", 1.5, " copies", at_least=False
+    ),
     "sharer-memory": Goal(
         "sharer serving 16 × 256 MiB at once", "peak memory", 200, " MiB", at_least=False
     ),

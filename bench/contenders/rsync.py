@@ -24,7 +24,7 @@ def rsync(shared: Path, scratch: Path) -> Iterator[Contender]:
         url = f"rsync://127.0.0.1:{port}/shared"
         yield Contender(
             NAME,
-            lambda file, target: [client, f"{url}/{file}", str(target)],
+            lambda file, target: [client, "-a", f"{url}/{file}", str(target)],
             serving=(pid,),
             version=f"rsync {version_of(client, '--version')}",
         )
