@@ -7,6 +7,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from bench.stages.stage import CHUNK_BYTES, Stage, Took, chunk, timed
+from p2p_client.net.stream.blocks import new_block
 
 
 def stages(original: Path, folder: Path) -> Iterator[Stage]:
@@ -16,6 +17,7 @@ def stages(original: Path, folder: Path) -> Iterator[Stage]:
     yield Stage("hash once: BLAKE3, one thread", lambda: _taking(lambda: _hash(size_bytes, 1)))
     yield Stage("hash twice: pieces and whole", lambda: _taking(lambda: _hash(size_bytes, 2)))
     yield Stage("write: pwrite to a fresh file", lambda: _write(target, size_bytes))
+    yield Stage("write: past the page cache, fsync included", lambda: _direct(target, size_bytes))
     yield Stage("fsync: fdatasync of what was written", lambda: _sync(target, size_bytes))
 
 
@@ -54,6 +56,30 @@ def _write(target: Path, size_bytes: int) -> Took:
         return _taking(lambda: _pwrite(file, size_bytes))
     finally:
         os.close(file)
+
+
+def _direct(target: Path, size_bytes: int) -> Took:
+    """As downloads write where the file system can; elsewhere this is the ordinary way again."""
+    target.unlink(missing_ok=True)
+    block = new_block()
+    block[:] = chunk()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        file = os.open(target, flags | getattr(os, "O_DIRECT", 0), 0o600)
+    except OSError:
+        target.unlink(missing_ok=True)
+        file = os.open(target, flags, 0o600)
+
+    def write() -> None:
+        for offset in range(0, size_bytes, CHUNK_BYTES):
+            os.pwrite(file, block, offset)
+        os.fdatasync(file)
+
+    try:
+        return _taking(write)
+    finally:
+        os.close(file)
+        target.unlink()
 
 
 def _sync(target: Path, size_bytes: int) -> Took:

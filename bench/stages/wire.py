@@ -4,7 +4,6 @@ This process takes; a second one (`sender.py`) sends the same chunk again and ag
 a disk.
 """
 
-import asyncio
 import contextlib
 import json
 import socket
@@ -14,21 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import grpc.aio
-
-from bench.stages.sender import HOST, SERVICE
+from bench.stages.calls import take_content, take_messages, take_raw
+from bench.stages.sender import HOST
 from bench.stages.stage import CHUNK_BYTES, Stage, Took, timed
-from bench.support.processes import cpu_seconds
-from p2p.v1.peer_pb2 import FetchFileResponse
+from bench.support.processes import Failed, cpu_seconds
 from p2p_client.memory import keep_freed_memory
-from p2p_client.models import Endpoint
-from p2p_client.net.channels import peer_channel
 from p2p_client.net.identity import load_or_create
 
-CALL_SECONDS = 120.0
-
-RawMethod = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
-MessageMethod = grpc.aio.UnaryStreamMultiCallable[bytes, FetchFileResponse]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
@@ -37,10 +29,13 @@ def stages(size_bytes: int, key_file: Path) -> Iterator[list[Stage]]:
     keep_freed_memory()  # as sharers and downloaders do; here it means the whole of `make bench`
     identity = load_or_create(key_file)
     command = [sys.executable, "-m", "bench.stages.sender", str(size_bytes), str(key_file)]
-    sender = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    sender = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert sender.stdout is not None
     try:
-        ports = json.loads(sender.stdout.readline())
+        said = sender.stdout.readline()
+        if not said:
+            raise Failed("the sender of bench/stages did not start")
+        ports = json.loads(said)
         der = identity.certificate_der
 
         def stage(name: str, take: Callable[[], int]) -> Stage:
@@ -49,12 +44,12 @@ def stages(size_bytes: int, key_file: Path) -> Iterator[list[Stage]]:
         yield [
             stage("wire: TCP socket", lambda: _take_socket(ports["tcp"], tls=False)),
             stage("wire + TLS: ssl socket, AES-GCM", lambda: _take_socket(ports["ssl"], tls=True)),
-            stage("gRPC stream, raw bytes", lambda: _take_grpc(ports["grpc"], None, raw=True)),
-            stage("gRPC stream, raw bytes, TLS", lambda: _take_grpc(ports["grpcs"], der, raw=True)),
-            stage("gRPC stream, our message", lambda: _take_grpc(ports["grpc"], None, raw=False)),
-            stage(
-                "gRPC stream, our message, TLS", lambda: _take_grpc(ports["grpcs"], der, raw=False)
-            ),
+            stage("gRPC, bytes as they are", lambda: take_raw(ports["grpc"], None)),
+            stage("gRPC, bytes as they are, TLS", lambda: take_raw(ports["grpcs"], der)),
+            stage("gRPC, our message", lambda: take_messages(ports["grpc"], None)),
+            stage("gRPC, our message, TLS", lambda: take_messages(ports["grpcs"], der)),
+            stage("the same, our reader", lambda: take_content(ports["grpc"], None)),
+            stage("the same, our reader, TLS", lambda: take_content(ports["grpcs"], der)),
         ]
     finally:
         sender.terminate()
@@ -80,26 +75,3 @@ def _take_socket(port: int, *, tls: bool) -> int:
         while count := connection.recv_into(buffer):
             came += count
         return came
-
-
-def _take_grpc(port: int, certificate_der: bytes | None, *, raw: bool) -> int:
-    return asyncio.run(_take_stream(port, certificate_der, raw=raw))
-
-
-async def _take_stream(port: int, certificate_der: bytes | None, *, raw: bool) -> int:
-    """Over a channel with the options that downloads use."""
-    channel, came = peer_channel(Endpoint(HOST, port), certificate_der), 0
-    try:
-        if raw:
-            raw_method: RawMethod = channel.unary_stream(f"/{SERVICE}/Raw")
-            async for data in raw_method(b"", timeout=CALL_SECONDS):
-                came += len(data)
-        else:
-            method: MessageMethod = channel.unary_stream(
-                f"/{SERVICE}/Message", response_deserializer=FetchFileResponse.FromString
-            )
-            async for message in method(b"", timeout=CALL_SECONDS):
-                came += len(message.data)
-    finally:
-        await channel.close()
-    return came
