@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import goals, hosts, manifest, memory, one_source, sources, startup, swarm, tree
+from bench import goals, hosts, limits, manifest, memory, one_source, sources, startup, swarm, tree
 from bench.stages import measure as stages
 from bench.support import report
 from bench.support.processes import Failed
@@ -21,6 +21,7 @@ QUESTIONS = (
     Question("tree", "Many small files", tree.measure),
     Question("swarm", "A swarm from one slow seeder", swarm.measure),
     Question("hosts", "Several hosts behind slow links", hosts.measure),
+    Question("limits", "Limits", limits.measure),
     Question("memory", "A sharer that serves sixteen at once", memory.measure),
     Question("start-up", "Start-up", startup.measure),
     Question("stages", "What each stage costs", stages.measure),

@@ -62,6 +62,7 @@ GOALS = {
         "sharer serving 16 × 256 MiB at once", "peak memory", 200, " MiB", at_least=False
     ),
     "downloader-memory": Goal("downloader of 1 GiB", "peak memory", 200, " MiB", at_least=False),
+    "limits": Goal("`--limit-up`, `--limit-down`", "off the limit", 5, " %", at_least=False),
     "start-up": Goal(
         "`p2p-client --help`, whole process",
         '`python -c "import grpc"`',
