@@ -40,8 +40,8 @@ protos-fresh: setup
 protos-keep: setup
 	@$(BIN)/python tools/check_breaking.py
 
-bench: setup ## measure transfers beside other programs; writes docs/performance.md
-	@$(BIN)/python -m bench
+bench: setup ## measure beside other programs; writes docs/performance.md (ARGS="--quick" tries it)
+	@$(BIN)/python -m bench $(ARGS)
 
 conformance: setup ## Python, Go and Node download from each other: nine pairs, in MB/s
 	@$(BIN)/python -m tests.conformance $(WRITE)
