@@ -187,6 +187,7 @@ class _Exhibit:
     """One download as it is shown."""
 
     def __init__(self, sharing: Sharing, partial: Partial, *, keep: bool) -> None:
+        self.peer_id: PeerId | None = sharing.peer_id
         self._sharing = sharing
         self._partial = partial
         self._keep = keep

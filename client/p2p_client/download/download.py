@@ -262,8 +262,7 @@ class _Run:
             return self._sources.fetchers(manifest_digest)
 
         fetchers = self._sources.fetchers(manifest_digest)
-        shares = not isinstance(self._exhibit, Hidden)
-        swarm = Swarm(assembly, fetchers, self.streams, self._tally, self._exhibit, shares=shares)
+        swarm = Swarm(assembly, fetchers, self.streams, self._tally, self._exhibit)
         try:
             return await swarm.run(refresh)
         finally:

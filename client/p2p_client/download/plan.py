@@ -76,18 +76,19 @@ class Plan:
         missing: the pieces to fetch.
         streams: how many may be open at once, >= 1; twice as many in a swarm.
         seed: what ties are broken by, so that peers with different seeds ask for different pieces.
-        shares: whether others are going to fetch from us: then a lone source, which they may be
-            asking too, is not asked from the beginning on.
+        me: our name for others, if they fetch from us: then a lone source, which they may be
+            asking too, is not asked from the beginning on, and in a swarm we get our share first.
+        piece_count: of the whole content; 0: up to the last missing piece.
     """
 
     missing: Pieces
     streams: int
     seed: int = 0
-    shares: bool = False
+    me: PeerId | None = None
+    piece_count: int = 0
     _free: Pieces = field(init=False)
-    _piece_count: int = field(init=False)
     _open: dict[StreamId, Stream] = field(init=False, default_factory=dict)
-    _roster: Roster = field(init=False, default_factory=Roster)
+    _roster: Roster = field(init=False)
     _last_stream: int = field(init=False, default=0)
     _patience: float = field(init=False, default=STUCK_SECONDS)
     _fed_at: float | None = field(init=False, default=None)
@@ -96,9 +97,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         self._free = self.missing
-        self._piece_count = max(1, self.missing.bit_length())
+        self.piece_count = max(1, self.piece_count, self.missing.bit_length())
+        self._roster = Roster(self.piece_count, self.me)
         self._drawn = self.seed & _MOST_DRAWN
-        if self.shares:
+        if self.me is not None:
             self._origin = self._draw()
 
     # -- what the caller tells
@@ -320,4 +322,4 @@ class Plan:
     def _draw(self) -> int:
         """A piece index, by chance that the seed decides (Knuth's MMIX generator)."""
         self._drawn = (self._drawn * 6364136223846793005 + 1442695040888963407) & _MOST_DRAWN
-        return (self._drawn >> 33) % self._piece_count
+        return (self._drawn >> 33) % self.piece_count

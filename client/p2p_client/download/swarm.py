@@ -48,8 +48,8 @@ class Swarm:
     """Fetches what an assembly lacks from the sources of its group.
 
     Args:
-        exhibit: told of every piece that is held.
-        shares: whether others are to fetch from us: then they are looked for from the beginning.
+        exhibit: told of every piece that is held; where others see it, they are looked for from
+            the beginning.
     """
 
     def __init__(
@@ -59,18 +59,14 @@ class Swarm:
         streams: int,
         tally: Tally,
         exhibit: Exhibit,
-        *,
-        shares: bool,
     ) -> None:
         self._assembly = assembly
         self._tally = tally
         self._exhibit = exhibit
-        self._shares = shares
-        missing = missing_pieces(assembly.held)
-        self._plan = Plan(missing, streams, random.getrandbits(64), shares)
-        self._followers = Followers(
-            self._plan, assembly.manifest.piece_count, self._wake, self._distrust
-        )
+        self._shares = exhibit.peer_id is not None
+        missing, count = missing_pieces(assembly.held), assembly.manifest.piece_count
+        self._plan = Plan(missing, streams, random.getrandbits(64), exhibit.peer_id, count)
+        self._followers = Followers(self._plan, count, self._wake, self._distrust)
         self._fetchers: dict[PeerId, Fetcher] = {}
         self._tasks: dict[StreamId, asyncio.Task[None]] = {}
         self._abandoned: set[StreamId] = set()

@@ -434,7 +434,7 @@ def test_a_long_range_is_cut_short_when_a_swarm_comes() -> None:
 
 
 def test_a_lone_source_is_not_asked_from_the_beginning_on_by_one_who_shares() -> None:
-    plans = [Plan(span(0, 1000), 4, seed, shares=True) for seed in (1, 2)]
+    plans = [Plan(span(0, 1000), 4, seed, PeerId("me")) for seed in (1, 2)]
     asked = []
     for plan in plans:
         plan.offer(PeerId("seeder"))

@@ -9,11 +9,14 @@ from typing import Protocol
 
 from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
-from p2p_client.models import Digest
+from p2p_client.models import Digest, PeerId
 
 
 class Exhibit(Protocol):
     """One unfinished content that others may fetch what is verified of."""
+
+    peer_id: PeerId | None
+    """Our name for them; None: nobody fetches from us."""
 
     def hold(self, index: PieceIndex) -> None:
         """The piece is verified and written."""
@@ -35,6 +38,8 @@ OpenExhibit = Callable[[Digest, Manifest, PieceMap, OpenReader], Exhibit | None]
 
 class Hidden:
     """Of a download that shows itself to nobody."""
+
+    peer_id: PeerId | None = None
 
     def hold(self, index: PieceIndex) -> None:
         return

@@ -27,6 +27,15 @@ def without(pieces: Pieces, others: Pieces) -> Pieces:
     return pieces ^ (pieces & others)
 
 
+def stripes(block: int, rank: int, ranks: int, piece_count: int) -> Pieces:
+    """Every `ranks`-th block of consecutive pieces, from the one of this rank on."""
+    pieces, width = span(rank * block, (rank + 1) * block), block * ranks
+    while width < piece_count:
+        pieces |= pieces << width
+        width *= 2
+    return pieces & span(0, piece_count)
+
+
 def first_from(pieces: Pieces, at: int) -> int:
     """The first piece of the set at or after `at`, going round to 0 at the end; set not empty."""
     ahead = pieces >> at

@@ -3,8 +3,9 @@
 Which pieces are free is told by the plan; what is open, too. `now` is monotonic seconds.
 """
 
-from p2p_client.download.picker.pieces import Pieces, without
+from p2p_client.download.picker.pieces import Pieces, span, stripes, without
 from p2p_client.download.picker.rarity import Rarity
+from p2p_client.download.picker.spans import block_length
 from p2p_client.download.picker.standing import MOST_STRIKES, Failure, Standing
 from p2p_client.models import PeerId
 
@@ -15,11 +16,20 @@ LEAVE_SECONDS = 1.0
 
 
 class Roster:
-    """Every source that was ever offered, and how rare pieces are among the partial ones."""
+    """Every source that was ever offered, and how rare pieces are among the partial ones.
 
-    def __init__(self) -> None:
+    Args:
+        piece_count: of the content.
+        me: under which name others know us, if they fetch from us.
+    """
+
+    def __init__(self, piece_count: int, me: PeerId | None) -> None:
         self._known: dict[PeerId, Standing] = {}
         self._rarity = Rarity()
+        self._piece_count = piece_count
+        self._me = me
+        self._share = span(0, piece_count)
+        self._share_of: tuple[int, int] = 0, 1
 
     def __getitem__(self, source: PeerId) -> Standing:
         return self._known[source]
@@ -106,11 +116,31 @@ class Roster:
 
     def pool_of(self, standing: Standing, free: Pieces) -> Pieces:
         """Which free pieces a source may be asked for in a swarm: a whole one for those that nobody
-        else has, as long as the others will soon have given the rest."""
+        else has, first of all for our share of them, as long as the others will soon have given
+        the rest."""
         if not standing.is_whole:
             return free & standing.counted
         alone = without(free, self._rarity.held)
-        return alone if alone or self._partials_suffice(free) else free
+        if alone:
+            return alone & self._our_share() or alone
+        return 0 if self._partials_suffice(free) else free
+
+    def _our_share(self) -> Pieces:
+        """What we should get for all: everybody who downloads and shares gets another part, by the
+        order of their names. Who sees another swarm may get the same, which costs little."""
+        if self._me is None:
+            return self._share
+        everything = span(0, self._piece_count)
+        names = [
+            name
+            for name, one in self._known.items()
+            if not one.is_whole and one.is_usable() and one.claims != everything
+        ]
+        place = sum(name < self._me for name in names), len(names) + 1
+        if place != self._share_of:
+            block = block_length(self._piece_count, place[1])
+            self._share, self._share_of = stripes(block, *place, self._piece_count), place
+        return self._share
 
     def _partials_suffice(self, free: Pieces) -> bool:
         givers = [one for one in self.usable() if free & one.counted]
