@@ -89,6 +89,11 @@ class UploadServer:
     def uploaded_bytes(self) -> int:
         return self._servicer.uploaded_bytes
 
+    @property
+    def watchers(self) -> int:
+        """How many follow which pieces we hold."""
+        return self._servicer.watchers
+
     def trust(self, directory_id: str, grant_key_der: bytes) -> None:
         """From now on grants of this directory, and of no other, let downloaders in.
 

@@ -56,6 +56,10 @@ class PeerServicer(PeerServiceServicer):
         self._reports = Reports(contents.library)
         self._clock = clock
 
+    @property
+    def watchers(self) -> int:
+        return self._telling.watchers
+
     @answering
     async def GetManifest(
         self, request: peer_pb2.GetManifestRequest, context: Context

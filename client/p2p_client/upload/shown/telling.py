@@ -25,7 +25,7 @@ class Telling:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._watchers = 0
+        self.watchers = 0
 
     async def tell(self, digest: Digest, manifest_digest: ManifestDigest, tell: Tell) -> None:
         """Returns when all pieces are held and told.
@@ -59,10 +59,10 @@ class Telling:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        if self._watchers >= MOST_WATCHERS:
+        if self.watchers >= MOST_WATCHERS:
             raise Overloaded(MOST_WATCHERS)
-        self._watchers += 1
+        self.watchers += 1
         try:
             yield
         finally:
-            self._watchers -= 1
+            self.watchers -= 1
