@@ -130,9 +130,9 @@ async def _go_on(peer: "Peer", output: "Output") -> None:
     """Shares until told to stop."""
     from p2p_client.cli.commands.share import tell_stopped, unreachable_sentence
 
-    ready = await peer.share()
-    if ready.endpoint is None:
-        output.notice(unreachable_sentence(ready))
-    output.hint("Others can fetch it from here. Ctrl-C stops.")
     with tell_stopped(peer, output):
+        ready = await peer.share()
+        if ready.endpoint is None:
+            output.notice(unreachable_sentence(ready))
+        output.hint("Others can fetch it from here. Ctrl-C stops.")
         await peer.stopped()
