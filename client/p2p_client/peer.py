@@ -182,6 +182,11 @@ class Peer:
     def active_uploads(self) -> int:
         return self._sharing.active_uploads if self._sharing else 0
 
+    @property
+    def uploaded_bytes(self) -> int:
+        """Of contents, to all who fetched from us."""
+        return self._sharing.uploaded_bytes if self._sharing else 0
+
     # --- membership ----------------------------------------------------------------------------
 
     async def join(self) -> None:
@@ -247,6 +252,31 @@ class Peer:
         await membership.announced()
         return sharing.ready_report(tuple(membership.endpoint_statuses), tuple(membership.rejected))
 
+    async def listen(self) -> None:
+        """Opens a session in which others can fetch from us, with nothing shared so far.
+
+        Downloads that begin from now on can be fetched from while they run.
+
+        Raises:
+            UsageError: another peer shares from this state folder.
+            LocalRefusal: the port to listen at is taken.
+            DirectoryError: the directory does not answer, is not trusted, or refuses us.
+        """
+        async with self._opening:
+            sharing = await self._open_sharing()
+            if self.peer_id != sharing.peer_id:
+                sharing.listen_to(self._on_library_event)
+                # Nothing is going to be scanned: what an earlier run shared is not waited for.
+                sharing.catalog.settled = True
+                await self._open_listed_session(sharing)
+        await self._session()
+
+    def _on_library_event(self, event: "LibraryEvent") -> None:
+        from p2p_client.library.events import Notice as LibraryNotice
+
+        if isinstance(event, LibraryNotice):
+            self._on_notice(event.text)
+
     async def _open_sharing(self) -> "Sharing":
         from p2p_client.sharing import Sharing
 
@@ -260,6 +290,7 @@ class Peer:
             )
             self._port = await sharing.open()
             self._sharing = sharing
+            self._downloader.open_exhibit = sharing.open_exhibit
         return self._sharing
 
     async def _open_listed_session(self, sharing: "Sharing") -> None:
@@ -339,9 +370,13 @@ class Peer:
         output: Path | None = None,
         directory: Path | None = None,
         overwrite: bool = False,
+        seed: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> Finished:
         """Fetches one content into `output`, or under its own name into `directory` (here).
+
+        While a peer shares, others can fetch from it what its downloads have verified. With `seed`
+        it begins to, as by `listen`, and shares the finished file until the peer is left.
 
         Raises:
             UsageError, NotFound, Ambiguous: `target` does not mean one content.
@@ -351,10 +386,16 @@ class Peer:
         """
         if output is not None and directory is not None:
             raise UsageError("give either a file or a folder to save to, not both")
+        if seed:
+            await self.listen()
         content = await self.resolve(target, owner=owner) if isinstance(target, str) else target
         place = output if output is not None else (directory or Path()) / safe_name(content.name)
         return await self._downloader.fetch(
-            content.digest, place, overwrite=overwrite, on_event=on_event or (lambda _: None)
+            content.digest,
+            place,
+            overwrite=overwrite,
+            on_event=on_event or (lambda _: None),
+            open_exhibit=self._sharing.open_kept_exhibit if seed and self._sharing else None,
         )
 
     async def _locate(self, digest: Digest) -> list[Holding]:

@@ -20,12 +20,15 @@ from p2p_client.net.channels import peer_channel
 from p2p_client.net.identity import Identity, load_or_create
 from p2p_client.net.status import read_refusal
 from p2p_client.upload.serve import UploadServer
+from p2p_client.upload.shown.contents import Contents
+from p2p_client.upload.shown.partials import Partials
 
 if TYPE_CHECKING:
     from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
 
 PEER_ID = PeerId("the-peer-that-shares")
 Call = grpc.aio.UnaryStreamCall[peer_pb2.FetchFileRequest, peer_pb2.FetchFileResponse]
+WatchCall = grpc.aio.UnaryStreamCall[peer_pb2.WatchPiecesRequest, peer_pb2.WatchPiecesResponse]
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Source:
     """One that shares, and one who fetches from it."""
 
     shared: Shared
+    partials: Partials
     server: UploadServer
     identity: Identity
     port: int
@@ -77,6 +81,10 @@ class Source:
         request = peer_pb2.GetManifestRequest(digest=digest)
         return await self.stub.GetManifest(request, metadata=self.with_grant(grant), timeout=30)
 
+    def watch(self, digest: str, manifest_digest: str) -> WatchCall:
+        request = peer_pb2.WatchPiecesRequest(digest=digest, manifest_digest=manifest_digest)
+        return self.stub.WatchPieces(request, metadata=self.with_grant(None), timeout=30)
+
     def with_grant(self, grant: str | None, user: str = "bob") -> tuple[tuple[str, str], ...]:
         """The metadata of a call; None: a good grant, empty: none at all."""
         if grant == "":
@@ -98,8 +106,9 @@ async def a_source(
     identity = load_or_create(state / "identity.pem")
     clock: list[Source] = []
     async with a_library(*roots, cache_file=state / "cache.db") as shared:
+        partials = Partials(shared.catalog)
         server = UploadServer(
-            shared.library,
+            Contents(shared.library, partials),
             identity,
             PEER_ID,
             insecure=insecure,
@@ -114,7 +123,7 @@ async def a_source(
         certificate = None if insecure else identity.certificate_der
         channel = peer_channel(Endpoint("127.0.0.1", port), certificate)
         stub = PeerServiceStub(channel)
-        clock.append(Source(shared, server, identity, port, channel, stub, signer))
+        clock.append(Source(shared, partials, server, identity, port, channel, stub, signer))
         try:
             yield clock[0]
         finally:
@@ -122,7 +131,7 @@ async def a_source(
             await server.stop(0)
 
 
-async def refusal_of(call: Call | Awaitable[object]) -> tuple[str, str]:
+async def refusal_of(call: Call | WatchCall | Awaitable[object]) -> tuple[str, str]:
     """Code and reason with which a call ends; fails when it ends well."""
     try:
         if isinstance(call, grpc.aio.UnaryStreamCall):

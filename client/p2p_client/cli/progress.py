@@ -130,7 +130,8 @@ class RateMeter:
 class DownloadView:
     """Shows one `get`. Use as a context; `show` is called with each event.
 
-    `started` tells whether bytes were about to flow, so whether there is something to resume.
+    `started` tells whether bytes were about to flow, so whether there is something to resume;
+    `finished`, whether there is nothing left to resume.
     """
 
     def __init__(self, output: Output) -> None:
@@ -141,6 +142,7 @@ class DownloadView:
         self._fetched_bytes = 0
         self._waits_for: set[str] = set()  # users that it was said of, since bytes came last
         self.started = False
+        self.finished = False
 
     def __enter__(self) -> "DownloadView":
         return self
@@ -164,8 +166,10 @@ class DownloadView:
                 self._show_queued(event)
             case SourceFailed():
                 self.say(failed_line(event))
-            case Finished() if self._bar is not None:
-                self._bar.stop()
+            case Finished():
+                self.finished = True
+                if self._bar is not None:
+                    self._bar.stop()
 
     def _move(self, event: Progress) -> None:
         is_waiting = event.fetched_bytes == self._fetched_bytes

@@ -15,6 +15,8 @@ import grpc
 from p2p.v1 import peer_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
 from p2p_client.content.manifest import Manifest, ManifestInvalid, PieceIndex
+from p2p_client.download.partial.watching import watch_pieces
+from p2p_client.download.picker.pieces import Pieces
 from p2p_client.download.waiting import Place, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
@@ -132,6 +134,10 @@ class Fetcher:
         """Has the source told, beside everything else, that it sent a bad piece."""
         if self._reports is not None:
             self._reports.add(self.holding, piece)
+
+    def watch(self, piece_count: int) -> AsyncGenerator[Pieces, None]:
+        """Which pieces a partial source has; see watch_pieces."""
+        return watch_pieces(self.holding, self._channels, piece_count, self._idle_timeout_seconds)
 
     async def _stub(self) -> "PeerServiceAsyncStub":
         return PeerServiceStub(await self._channels.channel(self.holding.source))

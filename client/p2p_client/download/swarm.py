@@ -1,10 +1,12 @@
 """The sources of one group at work: the plan's commands carried out until all is held.
 
 One task a stream; a stream reads its next chunk while the one before is hashed and written in a
-thread. Who may be asked for what is the plan's to say.
+thread. Who may be asked for what is the plan's to say; what partial sources have is told to it by
+their followers, and what we have to those who fetch from us by the exhibit.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
@@ -12,7 +14,9 @@ from contextlib import aclosing, suppress
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.fetcher import STALLED, Fetcher
 from p2p_client.download.part.assembly import Assembly
-from p2p_client.download.picker.runs import missing_runs
+from p2p_client.download.partial.exhibit import Exhibit
+from p2p_client.download.partial.followers import Followers
+from p2p_client.download.picker.pieces import missing_pieces
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
 from p2p_client.download.tally import Tally
 from p2p_client.download.waiting import Place
@@ -26,31 +30,50 @@ from p2p_client.errors import (
 )
 from p2p_client.models import PeerId
 
+PIECES_MISSING = "PIECES_MISSING"
 TICK_SECONDS = 0.25
 KEEP_BYTES = 64 << 20
 KEEP_SECONDS = 2.0
 FIRST_REFRESH_SECONDS = 1.0
 LONGEST_REFRESH_SECONDS = 30.0
+FIRST_SWARM_REFRESH_SECONDS = 0.3
+LONGEST_SWARM_REFRESH_SECONDS = 2.0
+SOURCES_PER_REFRESH_SECOND = 10
+"""In a large swarm all ask the directory for all the others: the larger, the more rarely."""
 
 Refresh = Callable[[], Awaitable[Sequence[Fetcher]]]
 
 
 class Swarm:
-    """Fetches what an assembly lacks from the sources of its group."""
+    """Fetches what an assembly lacks from the sources of its group.
+
+    Args:
+        exhibit: told of every piece that is held; where others see it, they are looked for from
+            the beginning.
+    """
 
     def __init__(
-        self, assembly: Assembly, fetchers: Sequence[Fetcher], streams: int, tally: Tally
+        self,
+        assembly: Assembly,
+        fetchers: Sequence[Fetcher],
+        streams: int,
+        tally: Tally,
+        exhibit: Exhibit,
     ) -> None:
         self._assembly = assembly
         self._tally = tally
-        self._plan = Plan(missing_runs(assembly.held), streams)
+        self._exhibit = exhibit
+        self._shares = exhibit.peer_id is not None
+        missing, count = missing_pieces(assembly.held), assembly.manifest.piece_count
+        self._plan = Plan(missing, streams, random.getrandbits(64), exhibit.peer_id, count)
+        self._followers = Followers(self._plan, count, self._wake, self._distrust)
         self._fetchers: dict[PeerId, Fetcher] = {}
         self._tasks: dict[StreamId, asyncio.Task[None]] = {}
         self._abandoned: set[StreamId] = set()
         self._changed = asyncio.Event()
         self._fatal: PeerError | None = None
         self.banned: set[PeerId] = set()
-        self._offer(fetchers)
+        self._first_fetchers = fetchers
 
     async def run(self, refresh: Refresh) -> bool:
         """True: every piece is held. False: no source is left to ask.
@@ -64,14 +87,16 @@ class Swarm:
         if self._plan.is_complete:
             return True
         async with asyncio.TaskGroup() as tasks:
+            self._offer(self._first_fetchers, tasks)
             background = [
                 tasks.create_task(self._beside(self._keep_regularly())),
                 tasks.create_task(self._beside(self._assembly.follow())),
-                tasks.create_task(self._refresh_regularly(refresh)),
+                tasks.create_task(self._refresh_regularly(refresh, tasks)),
             ]
             try:
                 await self._drive(tasks)
             finally:
+                self._followers.stop()
                 for task in (*background, *self._tasks.values()):
                     task.cancel()
         if self._fatal is not None:
@@ -80,7 +105,7 @@ class Swarm:
 
     async def _drive(self, tasks: asyncio.TaskGroup) -> None:
         plan = self._plan
-        while not (plan.is_complete or plan.is_starved() or self._fatal):
+        while not (plan.is_complete or plan.is_starved(time.monotonic()) or self._fatal):
             for command in plan.next(time.monotonic()):
                 match command:
                     case Open():
@@ -95,11 +120,22 @@ class Swarm:
                     await self._changed.wait()
             self._tell()
 
-    def _offer(self, fetchers: Sequence[Fetcher]) -> None:
+    def _offer(self, fetchers: Sequence[Fetcher], tasks: asyncio.TaskGroup) -> None:
         for fetcher in fetchers:
-            peer_id = fetcher.holding.source.peer_id
+            holding = fetcher.holding
+            peer_id = holding.source.peer_id
             self._fetchers[peer_id] = fetcher
-            self._plan.offer(peer_id)
+            self._plan.offer(peer_id, is_whole=not holding.partial)
+            if holding.partial:
+                self._followers.follow(fetcher, tasks)
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _distrust(self, fetcher: Fetcher, error: SourceError) -> None:
+        """What the source says cannot be: it is not asked for bytes either."""
+        self._judge(fetcher, error)
+        self._plan.ban(fetcher.holding.source.peer_id)
 
     def _tell(self) -> None:
         assembly = self._assembly
@@ -138,6 +174,7 @@ class Swarm:
         def verified(index: PieceIndex) -> None:
             self._plan.verified(stream, index, time.monotonic())
             self._assembly.hold(index)
+            self._exhibit.hold(index)
             self._tally.verified(fetcher.holding.source, manifest.span(index)[1])
             self._tell()
 
@@ -180,6 +217,8 @@ class Swarm:
             return Failure.MISBEHAVED
         if isinstance(error, SourceStale):
             return Failure.STALE
+        if error.reason == PIECES_MISSING:
+            return Failure.LACKING
         return Failure.STALLED if error.reason == STALLED else Failure.UNAVAILABLE
 
     # -- beside the streams
@@ -200,14 +239,23 @@ class Swarm:
                 await self._assembly.keep()
                 kept_at = time.monotonic()
 
-    async def _refresh_regularly(self, refresh: Refresh) -> None:
+    async def _refresh_regularly(self, refresh: Refresh, tasks: asyncio.TaskGroup) -> None:
         """Sources may come, come back, or need a new grant; asked for more rarely as time goes."""
         wait, waited = FIRST_REFRESH_SECONDS, 0.0
+        if self._shares:
+            wait = FIRST_SWARM_REFRESH_SECONDS
         while True:
             await asyncio.sleep(TICK_SECONDS)
             waited += TICK_SECONDS
-            urgent = self._plan.wants_locate() and waited >= wait
-            if urgent or waited >= LONGEST_REFRESH_SECONDS:
-                self._offer(await refresh())
-                wait, waited = min(2 * wait, LONGEST_REFRESH_SECONDS), 0.0
+            urgent = self._plan.wants_locate() or self._shares or self._plan.is_swarm
+            if (urgent and waited >= wait) or waited >= LONGEST_REFRESH_SECONDS:
+                self._offer(await refresh(), tasks)
+                wait, waited = min(2 * wait, self._longest_wait()), 0.0
                 self._changed.set()
+
+    def _longest_wait(self) -> float:
+        """In a swarm sources come and go all the time."""
+        if not (self._shares or self._plan.is_swarm):
+            return LONGEST_REFRESH_SECONDS
+        large = len(self._fetchers) / SOURCES_PER_REFRESH_SECOND
+        return min(max(LONGEST_SWARM_REFRESH_SECONDS, large), LONGEST_REFRESH_SECONDS)

@@ -16,6 +16,7 @@ from p2p_client.errors import UsageError
 from p2p_client.library.cache import HashCache
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.disk.files import HashedFile, Signature
+from p2p_client.library.disk.hash import Hashed, resource_of
 from p2p_client.library.disk.opened import OpenContent
 from p2p_client.library.disk.pieces import has_piece
 from p2p_client.library.disk.roots import identities, root_of
@@ -108,12 +109,36 @@ class Library:
         """Returns when all that the first scan of every root found is listed or skipped."""
         await self._readiness.wait()
 
+    def has(self, digest: Digest) -> bool:
+        """Whether a file with this content is listed."""
+        return bool(self._shelf.index.holders(digest))
+
     def size_of(self, digest: Digest) -> int:
         """The size of a content that is shared. Raises ContentUnknown."""
         for file in self._shelf.index.holders(digest):
             if file.resource is not None:
                 return file.resource.size_bytes
         raise ContentUnknown("not shared here")
+
+    async def know(
+        self, path: Path, signature: Signature, digest: Digest, manifest: Manifest
+    ) -> None:
+        """Remembers what a file is, so that it need not be hashed when it is shared.
+
+        Of one who writes to it in the very tick of the clock in which it was finished there is no
+        trace in the signature; whoever fetches sees it.
+
+        Raises LocalRefusal: it is not there, or cannot be shared.
+        """
+        await asyncio.to_thread(self._know_here, path, signature, digest, manifest)
+
+    def _know_here(
+        self, path: Path, signature: Signature, digest: Digest, manifest: Manifest
+    ) -> None:
+        root = root_of(path, frozenset())
+        resource = resource_of(root.name, signature, digest, manifest.digest())
+        hashed = Hashed(root.name, root.location, signature, digest, manifest, resource)
+        self._cache.store([hashed])
 
     async def open(self, digest: Digest) -> OpenContent:
         """A file with this content, found unchanged by now. Close it.

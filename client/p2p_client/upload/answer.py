@@ -3,16 +3,22 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
-from p2p.v1.peer_pb2 import FetchFileResponse, FetchPackedResponse, QueueStatus
+from p2p.v1.peer_pb2 import (
+    FetchFileResponse,
+    FetchPackedResponse,
+    QueueStatus,
+    WatchPiecesResponse,
+)
+from p2p_client.content.manifest import PieceIndex
 from p2p_client.library.errors import ContentError
 from p2p_client.upload.chunks import encode_chunk
-from p2p_client.upload.refusals import Internal, SourceRefusal
+from p2p_client.upload.refusals import Internal, SourceRefusal, StreamIdle
 from p2p_client.upload.slots.queue import Place
 from p2p_client.upload.status import refusal_of, to_status
 
@@ -79,6 +85,24 @@ def tell_place(
             status.expected_wait.CopyFrom(wait)
         try:
             await context.write(response(queue=status))
+        except Exception as error:
+            raise _ReaderGone from error
+
+    return tell
+
+
+def tell_to(
+    context: Context, patience_seconds: float
+) -> Callable[[bytes, Sequence[PieceIndex]], Awaitable[None]]:
+    """Sends which pieces are held. Raises StreamIdle when nobody takes it for the patience."""
+
+    async def tell(bitmap: bytes, added: Sequence[PieceIndex]) -> None:
+        message = WatchPiecesResponse(bitmap=bitmap, added_pieces=added)
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await context.write(message)
+        except TimeoutError:
+            raise StreamIdle(patience_seconds) from None
         except Exception as error:
             raise _ReaderGone from error
 

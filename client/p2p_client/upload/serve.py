@@ -10,13 +10,13 @@ import grpc.aio
 
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal
-from p2p_client.library.library import Library
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
 from p2p_client.pace import Pace
 from p2p_client.upload.chunks import add_to_server
 from p2p_client.upload.grants import Trust
 from p2p_client.upload.servicer import PeerServicer
+from p2p_client.upload.shown.contents import Contents
 from p2p_client.upload.slots.queue import MOST_WAITING
 from p2p_client.upload.slots.slots import Slots
 
@@ -48,7 +48,7 @@ class UploadServer:
 
     def __init__(
         self,
-        library: Library,
+        contents: Contents,
         identity: Identity,
         peer_id: PeerId,
         *,
@@ -69,7 +69,7 @@ class UploadServer:
         )
         self._most_calls = max_uploads + MOST_WAITING + MOST_CALLS_BESIDE_STREAMS
         self._servicer = PeerServicer(
-            library,
+            contents,
             identity,
             peer_id,
             slots=self._slots,
@@ -84,6 +84,15 @@ class UploadServer:
     @property
     def waiting_uploads(self) -> int:
         return self._slots.waiting_count
+
+    @property
+    def uploaded_bytes(self) -> int:
+        return self._servicer.uploaded_bytes
+
+    @property
+    def watchers(self) -> int:
+        """How many follow which pieces we hold."""
+        return self._servicer.watchers
 
     def trust(self, directory_id: str, grant_key_der: bytes) -> None:
         """From now on grants of this directory, and of no other, let downloaders in.

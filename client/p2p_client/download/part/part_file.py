@@ -16,7 +16,7 @@ from p2p_client.download.part.direct import DirectWrites
 from p2p_client.download.part.disk import FULL, available_bytes, disk_error, disk_full, fallocate
 from p2p_client.download.part.journal import Journal, JournalFile
 from p2p_client.download.place import Place, file_mode
-from p2p_client.errors import PeerError
+from p2p_client.errors import LocalRefusal, PeerError
 from p2p_client.models import Digest, ManifestDigest
 
 
@@ -120,6 +120,20 @@ class PartFile:
         except OSError as error:
             raise disk_error(self.place, error) from None
         return filled
+
+    def open_reader(self) -> int:
+        """Another descriptor of this very file, for reading, without its lock; the caller closes
+        it. Raises LocalRefusal, TransferFailed."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(self.name, flags, dir_fd=self.place.folder_fd)
+        except OSError as error:
+            raise disk_error(self.place, error) from None
+        held, found = os.fstat(self._fd), os.fstat(fd)
+        if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
+            os.close(fd)
+            raise LocalRefusal(f"{self.name} was replaced beside {self.place.path} by somebody")
+        return fd
 
     def next_data(self, offset: int) -> int | None:
         """Where data next stands at or after the offset, holes skipped; None: nowhere."""
