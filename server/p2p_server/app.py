@@ -1,6 +1,7 @@
 """Composes a directory and runs it: what is started in which order, and stopped in the reverse."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -28,6 +29,8 @@ from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.sqlite import SqliteStore
 
 SWEEP_SECONDS: Final = 0.25
+FEED_SWEEP_SECONDS: Final = 10.0
+FEED_RETRY_SECONDS: Final = 0.1
 PURGE_SECONDS: Final = 10.0
 PURGE_SLICE_ROWS: Final = 1_000
 PURGE_PAUSE_SECONDS: Final = 0.05  # between slices: others get their turn at the writer
@@ -43,6 +46,24 @@ class SystemClock:
 
     def wall(self) -> float:
         return time.time()
+
+
+class AsyncSignal:
+    """Implements `Signal` of the directory's watching."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        was_set = self._event.is_set()
+        self._event.clear()
+        return was_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +143,8 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
             entropy=os.urandom,
             tell=logs.tell,
             wake_dialback=wake.set,
+            new_signal=AsyncSignal,
+            pause=asyncio.sleep,
         )
         await directory.sessions.restore()
         server = DirectoryServer(
@@ -147,6 +170,8 @@ async def _working(store: Store, directory: Directory, dialback: Dialback) -> As
         work = [
             tasks.create_task(dialback.run()),
             tasks.create_task(_repeat(SWEEP_SECONDS, directory.sessions.sweep)),
+            tasks.create_task(_repeat(FEED_RETRY_SECONDS, directory.feed.run)),
+            tasks.create_task(_repeat(FEED_SWEEP_SECONDS, directory.feed.sweep)),
             tasks.create_task(_repeat(PURGE_SECONDS, lambda: _purge(store))),
         ]
         yield

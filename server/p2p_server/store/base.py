@@ -26,11 +26,13 @@ from p2p_server.directory.models import (
     Page,
     PeerId,
     PeerRow,
+    Resource,
     Revision,
     Session,
     SortKey,
     User,
 )
+from p2p_server.directory.watching.changes import TellChange
 
 
 class Store(Protocol):
@@ -139,4 +141,20 @@ class Store(Protocol):
     ) -> tuple[Sequence[HoldingRow], Mapping[PeerId, PeerRow]]:
         """Sources by (place of the digest in `digests`, peer_id); a peer is named once per digest
         and manifest, whole before partial."""
+        ...
+
+    async def catalog_of(self, peer_id: PeerId, after_path: str, limit: int) -> Sequence[Resource]:
+        """The next resources of one peer by path, whether it is visible or not (any more)."""
+        ...
+
+    # --- changes -------------------------------------------------------------------------------
+
+    async def follow(self, tell: TellChange | None) -> None:
+        """From its return on, `tell` is called with each change of what is answered, in the event
+        loop's thread and in the order of the commits, before the call that made it returns; also
+        with those that others make on the same database, as far as the store hears of them. None:
+        no longer. A change that was under way before the return is told, or was committed by then.
+
+        Nothing of changes is looked up while nobody follows: that costs announces.
+        """
         ...

@@ -96,7 +96,7 @@ class Sessions:
         if holder.key_fingerprint != fingerprint:
             raise UsernameTaken(application.user)
         token = base64.urlsafe_b64encode(self._entropy(_TOKEN_BYTES)).rstrip(b"=").decode()
-        with self._roster.opening(holder.name, peer_id):
+        with self._roster.opening(holder.name, peer_id, host):
             session = self._session(application, peer_id, holder.name, token, host)
             held = await self._open(session)
         live = self._take_in(session)
