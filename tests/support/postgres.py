@@ -67,6 +67,7 @@ class Cluster:
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self.folder,
+            "fsync": "off",  # it is never the machine that crashes
             "max_connections": 200,
             "shared_buffers": "64MB",
             "client_connection_check_interval": "1s",

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import Enum
 from typing import Final, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -75,13 +74,6 @@ class Lane(Enum):
 # The database keeps these itself; we only when it is silent for longer.
 _SECONDS: Final = {Lane.SESSION: 4.0, Lane.CATALOG: 25.0, Lane.ANSWER: 3.0}
 _SILENCE_SECONDS: Final = 1.0
-
-
-def shown(url: str) -> str:
-    """The database in words: the URL without its password."""
-    parts = urlsplit(url)
-    where = parts.netloc.rpartition("@")[2] or "the local socket"
-    return f"{parts.path.lstrip('/') or 'the default database'} at {where}"
 
 
 @contextmanager

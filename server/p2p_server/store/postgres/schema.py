@@ -13,8 +13,9 @@ from typing import Final
 
 import asyncpg
 
+from p2p_server.config import without_password
 from p2p_server.store.errors import StoreUnusable
-from p2p_server.store.postgres.pool import SCHEMA, Connection, Pool, shown
+from p2p_server.store.postgres.pool import SCHEMA, Connection, Pool
 
 LOCK: Final = 0x50325044  # "P2PD"
 LEAST_SERVER_VERSION: Final = 130_000
@@ -129,9 +130,10 @@ async def migrate(pool: Pool) -> None:
 
     Raises StoreUnusable (nothing touched), or what asyncpg raises.
     """
+    shown = without_password(pool.url)
     connection = await pool.connect()
     try:
-        await _check_server(connection, pool.url)
+        await _check_server(connection, shown)
         async with connection.transaction():
             await connection.execute(
                 "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; "
@@ -139,30 +141,30 @@ async def migrate(pool: Pool) -> None:
             )
             # Another instance may do the same at the same time: the second finds nothing to do.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-            version = await _version(connection, pool.url)
+            version = await _version(connection, shown)
             if version < len(MIGRATIONS):
-                await _bring_up_to_date(connection, version, pool.url)
-            await _check_tables(connection, pool.url)
+                await _bring_up_to_date(connection, version, shown)
+            await _check_tables(connection, shown)
     finally:
         await connection.close(timeout=1)
 
 
-async def _check_server(connection: Connection, url: str) -> None:
+async def _check_server(connection: Connection, shown: str) -> None:
     """Raises StoreUnusable for a server or a database that cannot hold a directory."""
     number = int(await connection.fetchval("SHOW server_version_num"))
     if number < LEAST_SERVER_VERSION:
         raise StoreUnusable(
-            f"the database {shown(url)} is of PostgreSQL {number // 10_000}; 13 is the least"
+            f"the database {shown} is of PostgreSQL {number // 10_000}; 13 is the least"
         )
     encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
         raise StoreUnusable(
-            f"the database {shown(url)} has the encoding {encoding}: make one with "
+            f"the database {shown} has the encoding {encoding}: make one with "
             "`createdb --encoding UTF8 --template template0`"
         )
 
 
-async def _version(connection: Connection, url: str) -> int:
+async def _version(connection: Connection, shown: str) -> int:
     """0: there is nothing yet. Raises StoreUnusable for what is not ours, or is newer."""
     if not await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", SCHEMA):
         return 0
@@ -171,24 +173,24 @@ async def _version(connection: Connection, url: str) -> int:
         version = await connection.fetchval(f"SELECT max(number) FROM {SCHEMA}.version")
     if version is None:
         raise StoreUnusable(
-            f"the schema {SCHEMA} of the database {shown(url)} was not made by p2p-server: drop or "
+            f"the schema {SCHEMA} of the database {shown} was not made by p2p-server: drop or "
             "rename it, or use another database"
         )
     if version > len(MIGRATIONS):
         raise StoreUnusable(
-            f"the database {shown(url)} was made by a newer p2p-server (its version is {version}, "
+            f"the database {shown} was made by a newer p2p-server (its version is {version}, "
             f"this one knows {len(MIGRATIONS)}): use that one, or another database"
         )
     return int(version)
 
 
-async def _bring_up_to_date(connection: Connection, version: int, url: str) -> None:
+async def _bring_up_to_date(connection: Connection, version: int, shown: str) -> None:
     try:
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     except asyncpg.InsufficientPrivilegeError as error:
         raise StoreUnusable(
-            f"the database {shown(url)} does not let us make what we need ({error}): make its user "
+            f"the database {shown} does not let us make what we need ({error}): make its user "
             "the owner of the database"
         ) from None
     except asyncpg.UndefinedFileError:
@@ -207,7 +209,7 @@ async def _bring_up_to_date(connection: Connection, version: int, url: str) -> N
         await connection.execute(f"INSERT INTO {SCHEMA}.version (number) VALUES ($1)", number)
 
 
-async def _check_tables(connection: Connection, url: str) -> None:
+async def _check_tables(connection: Connection, shown: str) -> None:
     """Raises StoreUnusable for a database that is not whole."""
     missing = await connection.fetch(
         "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL",
@@ -215,6 +217,6 @@ async def _check_tables(connection: Connection, url: str) -> None:
     )
     if missing:
         raise StoreUnusable(
-            f"the database {shown(url)} is damaged (there is no {missing[0]['name']}): put a "
+            f"the database {shown} is damaged (there is no {missing[0]['name']}): put a "
             "backup in its place"
         )

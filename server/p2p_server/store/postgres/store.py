@@ -9,6 +9,7 @@ from functools import partial
 
 import asyncpg
 
+from p2p_server.config import without_password
 from p2p_server.directory.models import (
     Batch,
     Criteria,
@@ -29,7 +30,7 @@ from p2p_server.store.postgres import accounts, leases
 from p2p_server.store.postgres.answers import holders, search
 from p2p_server.store.postgres.catalog import announce, purge
 from p2p_server.store.postgres.changes import Changes
-from p2p_server.store.postgres.pool import Connection, Lane, Pool, shown
+from p2p_server.store.postgres.pool import Connection, Lane, Pool
 from p2p_server.store.postgres.schema import migrate
 
 
@@ -45,7 +46,7 @@ class PostgresStore:
             await migrate(self._pool)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
             raise StoreUnusable(
-                f"cannot open the database {shown(self._pool.url)}: "
+                f"cannot open the database {without_password(self._pool.url)}: "
                 f"{str(failure) or type(failure).__name__}"
             ) from failure
         await self._pool.open()
