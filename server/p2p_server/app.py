@@ -9,13 +9,13 @@ import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from p2p_server import logs
-from p2p_server.config import Address, Config
+from p2p_server.config import Address, Config, PostgresUrl
 from p2p_server.dialback.dialback import Dialback
 from p2p_server.dialback.probes import insecure_probe, tls_probe
 from p2p_server.directory.directory import Directory
@@ -24,7 +24,7 @@ from p2p_server.directory.models import Limits
 from p2p_server.directory.trust.keyring import make_secrets, open_keyring
 from p2p_server.rpc.interceptor import note_at_debug
 from p2p_server.rpc.serve import DirectoryServer
-from p2p_server.store.base import Store
+from p2p_server.store.base import SharedStore, Store
 from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.sqlite import SqliteStore
 
@@ -104,10 +104,29 @@ async def running(config: Config, limits: Limits | None = None) -> AsyncIterator
     Raises StoreUnusable, KeyringBroken, ListenFailed, OSError.
     """
     limits = limits or Limits()
-    config.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone_on(config.database):
+    alone: AbstractContextManager[None] = nullcontext()
+    if isinstance(config.database, Path):
+        config.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        alone = _alone_on(config.database)
+    with alone:
         async with _running(config, limits) as directory:
             yield directory
+
+
+def store_at(database: Path | PostgresUrl) -> tuple[Store, SharedStore | None]:
+    """The store, and the same once more if several instances may use it. Raises StoreUnusable."""
+    if isinstance(database, Path):
+        return SqliteStore(database), None
+    try:
+        from p2p_server.store.postgres import PostgresStore
+    except ModuleNotFoundError as missing:
+        if missing.name != "asyncpg":
+            raise
+        raise StoreUnusable(
+            "--store postgresql://… needs asyncpg: pip install 'p2p-share[postgres]'"
+        ) from None
+    shared = PostgresStore(database.url)
+    return shared, shared
 
 
 @contextmanager
@@ -129,7 +148,7 @@ def _alone_on(database: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirectory]:
-    store = SqliteStore(config.database)
+    store, shared = store_at(config.database)
     await store.open()
     try:
         keyring = open_keyring(await store.secrets(lambda: make_secrets(os.urandom)))
@@ -145,6 +164,7 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
             wake_dialback=wake.set,
             new_signal=AsyncSignal,
             pause=asyncio.sleep,
+            shared=shared,
         )
         await directory.sessions.restore()
         server = DirectoryServer(
@@ -154,7 +174,7 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
         probe = insecure_probe() if config.insecure else tls_probe()
         dialback = Dialback(directory.reachability, probe, wake)
         try:
-            async with _working(store, directory, dialback):
+            async with _working(store, shared, directory, dialback, server):
                 yield RunningDirectory(listen, keyring.directory_id, server, directory)
                 await server.stop(GRACE_SECONDS)
         finally:
@@ -164,37 +184,51 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
 
 
 @asynccontextmanager
-async def _working(store: Store, directory: Directory, dialback: Dialback) -> AsyncIterator[None]:
+async def _working(
+    store: Store,
+    shared: SharedStore | None,
+    directory: Directory,
+    dialback: Dialback,
+    server: DirectoryServer,
+) -> AsyncIterator[None]:
     """What goes on beside the calls, within the block."""
     async with asyncio.TaskGroup() as tasks:
         work = [
             tasks.create_task(dialback.run()),
-            tasks.create_task(_repeat(SWEEP_SECONDS, directory.sessions.sweep)),
             tasks.create_task(_repeat(FEED_RETRY_SECONDS, directory.feed.run)),
             tasks.create_task(_repeat(FEED_SWEEP_SECONDS, directory.feed.sweep)),
+            tasks.create_task(_repeat(SWEEP_SECONDS, directory.sessions.sweep, server.set_serving)),
             tasks.create_task(_repeat(PURGE_SECONDS, lambda: _purge(store))),
         ]
+        if shared is not None:
+            work.append(tasks.create_task(shared.run()))
         yield
         for task in work:
             task.cancel()
 
 
-async def _repeat(pause_seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(
+    pause_seconds: float,
+    step: Callable[[], Awaitable[None]],
+    tell_health: Callable[[bool], Awaitable[None]] | None = None,
+) -> None:
     """Takes the step again and again, whatever comes of it. One line an outage, not a thousand."""
     is_away = False
     while True:
+        was_away = is_away
         try:
             await step()
         except StoreUnavailable:
-            if not is_away:
-                log.warning("the database does not take changes now; trying again")
             is_away = True
         except Exception:
             log.exception("unhandled error in the background")
         else:
-            if is_away:
-                log.warning("the database takes changes again")
             is_away = False
+        if is_away != was_away:
+            again = "takes changes again" if was_away else "does not take changes now; trying again"
+            log.warning("the database %s", again)
+            if tell_health is not None:
+                await tell_health(not is_away)
         await asyncio.sleep(pause_seconds)
 
 

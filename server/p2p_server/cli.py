@@ -20,15 +20,16 @@ from p2p_server.config import (
     DEFAULT_LISTEN,
     Config,
     LogFormat,
+    PostgresUrl,
     UsageError,
-    database_path,
+    database_of,
     parse_address,
     parse_lease,
 )
 
 if TYPE_CHECKING:
     from p2p_server.app import RunningDirectory
-    from p2p_server.store.sqlite import SqliteStore
+    from p2p_server.store.base import Store
 
 T = TypeVar("T")
 
@@ -51,7 +52,9 @@ StateDir = Annotated[
 ]
 StoreUrl = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="Database: sqlite:///PATH, or a path."),
+    typer.Option(
+        "--store", metavar="URL", help="Database: sqlite:///PATH, a path, or postgresql://…"
+    ),
 ]
 Lease = Annotated[
     float | None,
@@ -88,7 +91,7 @@ class Flags:
     def config(self) -> Config:
         return Config(
             listen=parse_address(DEFAULT_LISTEN if self.listen is None else self.listen),
-            database=database_path(self.store, self.state_dir),
+            database=database_of(self.store, self.state_dir),
             lease_seconds=parse_lease(DEFAULT_LEASE_SECONDS if self.lease is None else self.lease),
             insecure=self.insecure,
             log_format=self.log_format or LogFormat.TEXT,
@@ -162,13 +165,13 @@ def remove_user(
     typer.echo(f"removed {name}")
 
 
-def _with_store(flags: Flags, work: Callable[["SqliteStore"], Coroutine[Any, Any, T]]) -> T:
+def _with_store(flags: Flags, work: Callable[["Store"], Coroutine[Any, Any, T]]) -> T:
+    from p2p_server.app import store_at
     from p2p_server.directory.errors import StoreUnavailable
     from p2p_server.store.errors import StoreUnusable
-    from p2p_server.store.sqlite import SqliteStore
 
-    async def run(path: Path) -> T:
-        store = SqliteStore(path)
+    async def run(database: Path | PostgresUrl) -> T:
+        store, _ = store_at(database)
         await store.open()
         try:
             return await work(store)
@@ -176,10 +179,10 @@ def _with_store(flags: Flags, work: Callable[["SqliteStore"], Coroutine[Any, Any
             await store.close()
 
     try:
-        path = database_path(flags.store, flags.state_dir)
-        if not path.is_file():
-            _fail(f"there is no directory database at {path}; see --state-dir and --store", 1)
-        return asyncio.run(run(path))
+        database = database_of(flags.store, flags.state_dir)
+        if isinstance(database, Path) and not database.is_file():
+            _fail(f"there is no directory database at {database}; see --state-dir and --store", 1)
+        return asyncio.run(run(database))
     except UsageError as error:
         _fail(str(error), 2)
     except (StoreUnusable, StoreUnavailable, OSError) as error:

@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-IO = {"asyncio", "grpc", "p2p", "socket", "sqlite3", "apsw", "time", "random"}
+IO = {"asyncio", "grpc", "p2p", "socket", "sqlite3", "apsw", "asyncpg", "time", "random"}
 WIRE = {"grpc", "p2p", "grpc_status", "grpc_health", "grpc_reflection", "google"}
-SQL = {"sqlite3", "apsw"}
+SQL = {"sqlite3", "apsw", "asyncpg"}
 
 FORBIDDEN = {
     "server": {"p2p_client"},

@@ -48,7 +48,7 @@ from p2p_server.directory.trust.keyring import Keyring
 from p2p_server.directory.watching.feed import Feed, Signal
 from p2p_server.directory.watching.log import Happening
 from p2p_server.directory.watching.watches import Watches, WatchRequest
-from p2p_server.store.base import Store
+from p2p_server.store.base import SharedStore, Store
 
 _LOG_IDENTITY_BYTES: Final = 8
 MOST_ANNOUNCES_PER_USER: Final = 4  # at once: one user's library must not hold up the others'
@@ -134,14 +134,21 @@ class Directory:
         wake_dialback: Callable[[], None],
         new_signal: Callable[[], Signal],
         pause: Callable[[float], Awaitable[None]],
+        shared: SharedStore | None = None,
     ) -> None:
+        """
+        Args:
+            shared: the same store, where other instances use it too.
+        """
         self._store = store
         self._clock = clock
         self._limits = limits
         self._tell = tell
         self._id = keyring.directory_id
         self._admission = Admission(
-            Challenges(keyring.challenge_secret, entropy, clock.wall()), keyring.directory_id
+            # Which challenges were used is remembered by us alone, or by the store.
+            Challenges(keyring.challenge_secret, entropy, 0.0 if shared else clock.wall()),
+            keyring.directory_id,
         )
         self._grants = Grants(keyring.grant_key, keyring.directory_id)
         self._tokens = PageTokens(keyring.page_secret)
@@ -169,6 +176,7 @@ class Directory:
             reachability=self.reachability,
             entropy=entropy,
             tell=self._tell_session,
+            shared=shared,
         )
         self.grant_key_der = self._grants.verification_key_der
 

@@ -60,8 +60,7 @@ class DirectoryServer:
         except RuntimeError:
             raise ListenFailed(f"cannot listen at {listen}") from None
         await self._server.start()
-        for service in ("", SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self.set_serving(True)
         return port
 
     def _add_port(self, address: str) -> int:
@@ -69,6 +68,12 @@ class DirectoryServer:
             return self._server.add_insecure_port(address)
         pair = (self._keyring.identity_key_pem, self._keyring.certificate_pem)
         return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+
+    async def set_serving(self, is_serving: bool) -> None:
+        """What health checks are told from now on: NOT_SERVING while the store is away."""
+        status = health_pb2.HealthCheckResponse
+        for service in ("", SERVICE):
+            await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
 
     def close(self) -> None:
         """From now on calls are refused with SHUTTING_DOWN, and watches end with it."""

@@ -26,6 +26,10 @@ class Leases(Generic[Key]):
     def __contains__(self, key: object) -> bool:
         return key in self._ends_at
 
+    def ends_at(self, key: Key) -> float:
+        """Raises KeyError for a key that holds none."""
+        return self._ends_at[key]
+
     def grant(self, key: Key, ends_at: float) -> None:
         """Lets the key hold until then; renews it when it holds already, also to an earlier end."""
         self._ends_at[key] = ends_at

@@ -32,7 +32,10 @@ class Live:
     confirmed_at: float  # when the store was last seen to hold it
     judged_at: float  # when its endpoints were last judged, or began to be
     is_saved: bool = True  # whether the store knows the statuses
+    taken_in_at: float = 0.0
+    is_ours: bool = False  # whether the peer speaks to this instance, which dials it back then
     load: PeerLoad = NO_LOAD
+    told_load: PeerLoad = NO_LOAD  # what other instances know of it
     snapshot_tally: SnapshotTally = field(default_factory=SnapshotTally)
 
 
@@ -79,6 +82,21 @@ class Roster:
         if live.session.token_hash in self._by_token:
             self._leases.grant(live.session.token_hash, lease_ends_at)
 
+    def lease_end(self, live: Live) -> float:
+        """By lease time. Raises KeyError when the session is not alive any more."""
+        return self._leases.ends_at(live.session.token_hash)
+
+    def prolong(self, live: Live, lease_ends_at: float) -> None:
+        """Renews the lease, unless it lasts longer already."""
+        token_hash = live.session.token_hash
+        if token_hash in self._by_token and self._leases.ends_at(token_hash) < lease_ends_at:
+            self._leases.grant(token_hash, lease_ends_at)
+
+    def due(self, lease_time: float) -> list[Live]:
+        """The sessions whose lease has ended as far as we know. They stay, and hold no lease until
+        they are renewed or dropped."""
+        return [self._by_token[token_hash] for token_hash in self._leases.expire(lease_time)]
+
     def drop(self, live: Live) -> bool:
         """Forgets a session; False: it was forgotten before."""
         session = live.session
@@ -96,7 +114,7 @@ class Roster:
 
     def expire(self, lease_time: float) -> list[Live]:
         """Forgets and answers the sessions whose lease has ended."""
-        expired = [self._by_token[token_hash] for token_hash in self._leases.expire(lease_time)]
+        expired = self.due(lease_time)
         for live in expired:
             self.drop(live)
         return expired

@@ -12,6 +12,7 @@ from typing import Final
 
 from p2p_server.directory.checks.names import MAX_SOFTWARE_BYTES, checked_peer_id, checked_user
 from p2p_server.directory.errors import (
+    ChallengeInvalid,
     FieldInvalid,
     SessionMissing,
     SessionUnknown,
@@ -33,8 +34,9 @@ from p2p_server.directory.presence.registration import (
     Tell,
 )
 from p2p_server.directory.presence.roster import Live, Roster
+from p2p_server.directory.presence.sharing import Sharing
 from p2p_server.directory.trust.admission import Admission
-from p2p_server.store.base import Store
+from p2p_server.store.base import SharedStore, Store
 
 CONFIRM_SECONDS: Final = 1.0  # so long may a session outlive its removal by another process
 PENDING_HEARTBEAT_SECONDS: Final = 0.25  # so soon does a peer learn how dialling it back went
@@ -55,6 +57,7 @@ class Sessions:
         reachability: Reachability,
         entropy: Callable[[int], bytes],
         tell: Tell,
+        shared: SharedStore | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -67,19 +70,37 @@ class Sessions:
         self._tell = tell
         self._lease_clock = LeaseClock(clock.monotonic(), LONGEST_STEP_SECONDS)
         self._ending: set[bytes] = set()  # ended, and the store does not know it yet
+        self._sharing = (
+            None if shared is None else Sharing(shared, roster, clock, tell, self._take_in)
+        )
 
     async def restore(self) -> None:
         """Takes in the sessions of an earlier run; each gets a full lease."""
         for session in await self._store.sessions():
             live = self._take_in(session)
             if is_pending(live.statuses):
-                self._reachability.ask(live)
+                self._look_after(live)
 
     def _take_in(self, session: Session) -> Live:
         now = self._clock.monotonic()
-        live = Live(session, session.endpoint_statuses, confirmed_at=now, judged_at=now)
+        live = Live(
+            session, session.endpoint_statuses, confirmed_at=now, judged_at=now, taken_in_at=now
+        )
         self._roster.put(live, self._lease_end())
         return live
+
+    def _hear(self, live: Live) -> None:
+        """Renews the lease for a sign of life."""
+        self._roster.renew(live, self._lease_end())
+        if self._sharing is not None:
+            self._sharing.hear(live)
+        if not live.is_ours and is_pending(live.statuses):  # whoever began to dial may be gone
+            self._look_after(live)
+        live.is_ours = True
+
+    def _look_after(self, live: Live) -> None:
+        live.is_ours = True
+        self._reachability.ask(live)
 
     def _lease_end(self) -> float:
         return self._lease_clock.look(self._clock.monotonic()) + self._lease_seconds
@@ -91,6 +112,8 @@ class Sessions:
         peer_id = self._check_form(application)
         wall = self._clock.wall()
         fingerprint = self._admission.admit(application, wall).fingerprint
+        if self._sharing and not await self._sharing.use_challenge(application.challenge):
+            raise ChallengeInvalid("was used before")
         wanted = User(application.user, fingerprint, wall)
         holder = await self._store.bind_user(wanted)
         if holder.key_fingerprint != fingerprint:
@@ -102,7 +125,8 @@ class Sessions:
         live = self._take_in(session)
         if is_visible(live.statuses):
             await self._reachability.save(live)
-        self._reachability.ask(live)
+        self._look_after(live)
+        self._hear(live)
         self._tell(
             Registered(
                 holder.name,
@@ -161,8 +185,10 @@ class Sessions:
         """Renews the lease, also while the store is away. Raises SessionMissing, SessionUnknown."""
         live = self._roster.find(_hash(caller.token))
         if live is not None:
-            self._roster.renew(live, self._lease_end())
+            self._hear(live)
         live = await self.authenticate(caller)
+        if not live.is_ours:
+            self._hear(live)
         live.load = load
         self._reachability.ask_again(live)
         if not live.is_saved:
@@ -234,6 +260,10 @@ class Sessions:
     async def sweep(self) -> None:
         """Ends the sessions whose lease has ended. To be called several times a second."""
         lease_time = self._lease_clock.look(self._clock.monotonic())
+        if self._sharing is not None:
+            await self._sharing.step(lease_time, self._lease_seconds)
+            await self._tell_ends()
+            return
         for live in self._roster.expire(lease_time):
             session = live.session
             self._ending.add(session.token_hash)

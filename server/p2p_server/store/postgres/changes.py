@@ -1,0 +1,164 @@
+"""How instances tell each other what changed: NOTIFY when they change it, LISTEN all the time.
+
+A notification travels with the commit of what it tells, in the order of commits. It says which
+peers changed, not how: whoever hears it looks into the store. Owns the connection that listens, and
+its return after an outage.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import asyncpg
+
+from p2p_server.directory.errors import DirectoryError
+from p2p_server.directory.models import Batch, PeerId, Revision
+from p2p_server.directory.presence.registration import PeerLoad
+from p2p_server.store.base import (
+    CatalogChanged,
+    Change,
+    ChangesMissed,
+    LoadsChanged,
+    SessionsChanged,
+)
+from p2p_server.store.postgres.catalog import feed
+from p2p_server.store.postgres.pool import SCHEMA, Connection, Pool
+from p2p_server.store.postgres.schema import LOCK
+
+CHANNEL: Final = SCHEMA
+MOST_PAYLOAD_CHARACTERS: Final = 7_000  # of PostgreSQL's 8,000 bytes; what we send is ASCII
+RETURN_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 1.0
+LISTENING: Final = 2  # the second key of the advisory lock that each instance shares
+
+log = logging.getLogger(__name__)
+
+
+class Changes:
+    """One instance's share in the talk."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._us = secrets.token_hex(4)
+        self._callbacks: list[Callable[[Change], None]] = []
+        self._is_alone = False  # no other instance listens: as far as is known
+
+    def listen(self, callback: Callable[[Change], None]) -> None:
+        self._callbacks.append(callback)
+
+    # --- telling -------------------------------------------------------------------------------
+
+    async def tell_sessions(self, connection: Connection, peer_ids: Sequence[PeerId]) -> None:
+        for part in _parts(peer_ids, len):
+            await self._notify(connection, "sessions", part)
+
+    async def tell_loads(self, connection: Connection, loads: Mapping[PeerId, PeerLoad]) -> None:
+        written = [(peer, load.active_uploads, load.max_uploads) for peer, load in loads.items()]
+        for part in _parts(written, lambda item: len(item[0]) + 24):
+            await self._notify(connection, "loads", part)
+
+    async def tell_catalog(
+        self, connection: Connection, peer_id: PeerId, held: Revision, batch: Batch
+    ) -> None:
+        number = None
+        if not batch.snapshot_id and not self._is_alone:
+            number = await feed.put_delta(connection, batch)
+        await self._notify(connection, "catalog", [peer_id, held.epoch, held.counter, number])
+
+    async def _notify(self, connection: Connection, kind: str, what: object) -> None:
+        payload = json.dumps([self._us, kind, what], separators=(",", ":"))
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+
+    # --- hearing -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Listens until cancelled."""
+        is_away = False
+        while True:
+            try:
+                connection = await self._pool.connect()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if not is_away:
+                    log.warning("the database does not answer; trying again")
+                is_away = True
+            else:
+                if is_away:
+                    log.warning("the database answers again")
+                is_away = False
+                await self._hear(connection)
+            await asyncio.sleep(RETURN_SECONDS)
+
+    async def _hear(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Hears the others until the connection is lost."""
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        try:
+            await connection.add_listener(CHANNEL, lambda *said: heard.put_nowait(str(said[-1])))
+            await connection.execute(
+                "SELECT pg_advisory_lock_shared($1::int, $2::int)", LOCK, LISTENING
+            )
+            self._tell(ChangesMissed())
+            while True:
+                await self._look_around(connection)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        while True:
+                            await self._take(await heard.get())
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            log.debug("the connection that listens was lost")
+        finally:
+            self._is_alone = False
+            connection.terminate()
+
+    async def _look_around(self, connection: Connection) -> None:
+        """Who else listens; raises when the connection is lost, which nothing else would show."""
+        listeners = await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::oid "
+            "AND objid = $2::oid AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())",
+            LOCK,
+            LISTENING,
+            timeout=LOOK_SECONDS * 3,
+        )
+        self._is_alone = listeners == 1
+
+    async def _take(self, payload: str) -> None:
+        who, kind, what = json.loads(payload)
+        if who == self._us:
+            return
+        match kind:
+            case "sessions":
+                self._tell(SessionsChanged(tuple(what)))
+            case "loads":
+                self._tell(LoadsChanged({PeerId(p): PeerLoad(a, m) for p, a, m in what}))
+            case "catalog":
+                peer_id, epoch, counter, number = what
+                delta = None if number is None else await self._delta(number)
+                self._tell(CatalogChanged(PeerId(peer_id), Revision(epoch, counter), delta))
+
+    async def _delta(self, number: int) -> Batch | None:
+        """None: it cannot be had, so that the whole catalog must be looked at."""
+        with contextlib.suppress(DirectoryError):
+            return await self._pool.look(lambda connection: feed.delta(connection, number))
+        return None
+
+    def _tell(self, change: Change) -> None:
+        for callback in self._callbacks:
+            callback(change)
+
+
+def _parts(items: Iterable[object], size_of: Callable[..., int]) -> Iterator[list[object]]:
+    """As many at a time as a notification holds."""
+    part: list[object] = []
+    size = 0
+    for item in items:
+        size += size_of(item) + 3
+        if part and size > MOST_PAYLOAD_CHARACTERS:
+            yield part
+            part, size = [], size_of(item) + 3
+        part.append(item)
+    if part:
+        yield part
