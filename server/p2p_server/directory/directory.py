@@ -37,6 +37,7 @@ from p2p_server.directory.models import (
 )
 from p2p_server.directory.page_tokens import PageTokens
 from p2p_server.directory.presence.endpoints import shown_to
+from p2p_server.directory.presence.leases import LeaseTerms
 from p2p_server.directory.presence.reachability import Reachability
 from p2p_server.directory.presence.registration import Caller, Clock, PeerLoad, Tell
 from p2p_server.directory.presence.roster import Live, Roster, SnapshotTally
@@ -128,6 +129,7 @@ class Directory:
         keyring: Keyring,
         *,
         lease_seconds: float,
+        lease_is_exact: bool = True,
         limits: Limits,
         entropy: Callable[[int], bytes],
         tell: Tell,
@@ -170,7 +172,7 @@ class Directory:
             store,
             clock,
             limits,
-            lease_seconds=lease_seconds,
+            terms=LeaseTerms(lease_seconds, is_exact=lease_is_exact),
             admission=self._admission,
             roster=self._roster,
             reachability=self.reachability,
@@ -214,6 +216,8 @@ class Directory:
         finally:
             self._announcing[user] -= 1
             self._announcing += Counter()  # forgets those at zero
+            live.held = None  # unless we hear what came of it
+        live.held = held
         self._tell_announced(live, kept, len(rejected))
         return Taken(held, rejected)
 

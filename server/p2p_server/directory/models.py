@@ -194,6 +194,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """All that is in answers together."""
+
+    peers: int
+    resources: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Resources found, in order, and the peers that share them."""
 

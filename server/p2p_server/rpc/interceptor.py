@@ -23,7 +23,7 @@ from p2p_server.directory.errors import (
     TooLarge,
 )
 from p2p_server.directory.models import Limits
-from p2p_server.rpc.caller import Context, host_of
+from p2p_server.rpc.caller import Context
 from p2p_server.rpc.status import InternalError, to_status
 from p2p_server.rpc.streams import CallerGone
 
@@ -31,6 +31,7 @@ from p2p_server.rpc.streams import CallerGone
 # keep peers listed.
 _SHARES: Final = {"Query": 0.5, "ListPeers": 0.5, "Locate": 0.7, "Announce": 0.8}
 LONGEST_CALL_SECONDS: Final = 30.0  # less when the caller's deadline is nearer
+_STREAMS: Final = frozenset({"Watch"})
 _REFUSING_SECONDS: Final = 2.0
 DEADLINE_SLACK_SECONDS: Final = 1.0  # the caller's own clock says DEADLINE_EXCEEDED, not we
 
@@ -49,8 +50,10 @@ StreamMethod = Callable[[Message, Context], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class FinishedCall:
     method: str  # "Query"
-    host: str
+    peer: str  # as the transport has it
+    code: str  # canonical status
     outcome: str  # "OK", or the reason of the refusal
+    is_stream: bool
     seconds: float
 
 
@@ -121,20 +124,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _answer(self, name: str, work: Coroutine[Any, Any, A], context: Context) -> A:
         started_at = time.monotonic()
-        outcome = "CANCELLED"
+        code = outcome = "CANCELLED"
         try:
             answer = await work
-            outcome = "OK"
+            code = outcome = "OK"
             return answer
         except DirectoryError as refusal:
-            outcome = refusal.reason
+            code, outcome = refusal.code, refusal.reason
             await _refuse(context, refusal)
             raise asyncio.CancelledError("nobody hears the refusal") from None
         except CallerGone:
             raise asyncio.CancelledError("the caller is gone") from None
         finally:
             seconds = time.monotonic() - started_at
-            self._observe(FinishedCall(name, host_of(context.peer()), outcome, seconds))
+            is_stream = name in _STREAMS
+            self._observe(FinishedCall(name, context.peer(), code, outcome, is_stream, seconds))
 
     async def _call(
         self, name: str, method: Method, request: Message | None, context: Context
@@ -196,5 +200,5 @@ async def _refuse(context: Context, refusal: DirectoryError) -> None:
 
 def note_at_debug(call: FinishedCall) -> None:
     log.debug(
-        "%s from %s: %s in %.1f ms", call.method, call.host, call.outcome, call.seconds * 1000
+        "%s from %s: %s in %.1f ms", call.method, call.peer, call.outcome, call.seconds * 1000
     )

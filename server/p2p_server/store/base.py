@@ -31,6 +31,7 @@ from p2p_server.directory.models import (
     Revision,
     Session,
     SortKey,
+    Totals,
     User,
 )
 from p2p_server.directory.presence.registration import PeerLoad
@@ -51,6 +52,19 @@ class Store(Protocol):
 
     async def secrets(self, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
         """The directory's keys and secrets by name; `make` makes them the first time. Durable."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable where the store would not answer or not take a change now."""
+        ...
+
+    async def others_version(self) -> int | None:
+        """A number that is another one after another process changed the store; None: unknown, so
+        whoever needs to know asks for the very thing."""
+        ...
+
+    async def totals(self) -> Totals:
+        """Of visible peers."""
         ...
 
     # --- users ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from p2p_server.directory.errors import TooManyPeers, TooManySessions
-from p2p_server.directory.models import EndpointStatus, PeerId, Session
+from p2p_server.directory.models import EndpointStatus, PeerId, Revision, Session
 from p2p_server.directory.presence.leases import Leases
 from p2p_server.directory.presence.registration import NO_LOAD, PeerLoad
 
@@ -35,6 +35,7 @@ class Live:
     taken_in_at: float = 0.0
     is_ours: bool = False  # whether the peer speaks to this instance, which dials it back then
     load: PeerLoad = NO_LOAD
+    held: Revision | None = None  # the revision held; None: the store knows
     told_load: PeerLoad = NO_LOAD  # what other instances know of it
     snapshot_tally: SnapshotTally = field(default_factory=SnapshotTally)
 

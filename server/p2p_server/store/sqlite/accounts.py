@@ -17,8 +17,7 @@ from p2p_server.directory.models import (
 from p2p_server.directory.query import fold
 from p2p_server.directory.watching.changes import Lost
 from p2p_server.store.sqlite.noting import Note, Presence
-from p2p_server.store.sqlite.rows import read_statuses, written_statuses
-from p2p_server.store.sqlite.sql import Row, all_rows, first_row
+from p2p_server.store.sqlite.sql import Row, all_rows, first_row, read_statuses, written_statuses
 
 _USER = "name, key_fingerprint, bound_at"
 _SESSION = (

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import apsw
 
+from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import (
     Batch,
     Criteria,
@@ -24,15 +25,23 @@ from p2p_server.directory.models import (
     Revision,
     Session,
     SortKey,
+    Totals,
     User,
 )
 from p2p_server.directory.watching.changes import Change, TellChange
 from p2p_server.store.sqlite import accounts
 from p2p_server.store.sqlite.answers import holders, search
 from p2p_server.store.sqlite.catalog import announce, purge
-from p2p_server.store.sqlite.connection import connect_reader, prepare, reading, writing
+from p2p_server.store.sqlite.connection import (
+    connect_reader,
+    failures_translated,
+    prepare,
+    reading,
+    writing,
+)
 from p2p_server.store.sqlite.lanes import Lane, Urgency
 from p2p_server.store.sqlite.noting import Note
+from p2p_server.store.sqlite.sql import first_row
 
 T = TypeVar("T")
 
@@ -45,6 +54,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._writer = Lane("store-writer", partial(prepare, path), 1)
         self._tell: TellChange | None = None
+        self._is_refusing = False  # whether the last change could not be made
         self._noted: list[Change] = []  # by the transaction that runs; only the writer's thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = Lane("store-reader", partial(connect_reader, path), READERS)
@@ -70,6 +80,19 @@ class SqliteStore:
         return held or await self._write(
             lambda connection: accounts.ensure_secrets(connection, make), durable=True
         )
+
+    async def ping(self) -> None:
+        await self._read(lambda connection: first_row(connection, "SELECT 1"))
+        if self._is_refusing:  # as with a full disk: seen to be over by a change that is none
+            await self._write(lambda c: c.execute("UPDATE secrets SET value = value").fetchall())
+
+    async def others_version(self) -> int | None:
+        """Told by the writer's connection: it alone makes changes in this process."""
+        version = await self._writer.run(lambda c: c.pragma("data_version"), Urgency.SESSION)
+        return int(version)
+
+    async def totals(self) -> Totals:
+        return await self._read(holders.totals)
 
     async def bind_user(self, user: User) -> User:
         # Nearly always the name is bound already: then nothing waits for the disk.
@@ -189,8 +212,13 @@ class SqliteStore:
     ) -> T:
         def write(connection: apsw.Connection) -> T:
             self._noted = []
-            with writing(connection, durable=durable):
-                result = work(connection)
+            try:
+                with failures_translated(), writing(connection, durable=durable):
+                    result = work(connection)
+            except StoreUnavailable:
+                self._is_refusing = True
+                raise
+            self._is_refusing = False
             self._tell_noted()
             return result
 

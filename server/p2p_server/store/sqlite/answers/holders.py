@@ -5,9 +5,15 @@ from itertools import islice
 
 import apsw
 
-from p2p_server.directory.models import Digest, HoldingRow, PeerId, PeerRow, Resource
-from p2p_server.store.sqlite.rows import RESOURCE, read_statuses, resource_of
-from p2p_server.store.sqlite.sql import Row, all_rows, first_row
+from p2p_server.directory.models import Digest, HoldingRow, PeerId, PeerRow, Resource, Totals
+from p2p_server.store.sqlite.sql import (
+    RESOURCE,
+    Row,
+    all_rows,
+    first_row,
+    read_statuses,
+    resource_of,
+)
 
 _MOST_SIZE = (1 << 63) - 1  # what the wire can carry
 _DUPLICATES_LOOKED_AT = 32
@@ -103,6 +109,12 @@ def catalog_of(
         (peer_id, after_path, limit),
     )
     return [resource_of(row) for row in rows]
+
+
+def totals(connection: apsw.Connection) -> Totals:
+    """Cost: one pass over the peers. Sizes are summed here: together they may exceed 64 bits."""
+    rows = all_rows(connection, "SELECT resource_count, size_total FROM peers WHERE visible")
+    return Totals(len(rows), sum(row[0] for row in rows), sum(int(row[1]) for row in rows))
 
 
 def locate(

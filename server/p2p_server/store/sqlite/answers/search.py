@@ -31,8 +31,7 @@ from p2p_server.store.sqlite.answers.criteria import (
     stretches,
 )
 from p2p_server.store.sqlite.answers.holders import peers_by_id
-from p2p_server.store.sqlite.rows import resource_of
-from p2p_server.store.sqlite.sql import Row, Value, all_rows
+from p2p_server.store.sqlite.sql import Row, Value, all_rows, resource_of
 
 FEW = 2_000  # candidates: gathered in a few milliseconds
 MANY = 50_000  # gathered in the time that a long walk takes

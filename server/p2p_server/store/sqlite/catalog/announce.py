@@ -22,8 +22,7 @@ from p2p_server.directory.query import fold
 from p2p_server.directory.revisions import Decision, Staged, decide_delta, decide_snapshot
 from p2p_server.store.sqlite.catalog.differences import Before, note_swap
 from p2p_server.store.sqlite.noting import Note
-from p2p_server.store.sqlite.rows import microseconds
-from p2p_server.store.sqlite.sql import Row, all_rows, first_row
+from p2p_server.store.sqlite.sql import Row, all_rows, first_row, microseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from p2p_server.directory.models import Batch, Resource
 from p2p_server.directory.watching.changes import CatalogChanged, CatalogFilled, Lost
 from p2p_server.store.sqlite.answers.holders import peer
 from p2p_server.store.sqlite.noting import Note
-from p2p_server.store.sqlite.rows import RESOURCE, microseconds, resource_of
-from p2p_server.store.sqlite.sql import all_rows, first_row
+from p2p_server.store.sqlite.sql import RESOURCE, all_rows, first_row, microseconds, resource_of
 
 MOST_TOLD: Final = 5_000  # of one snapshot, resource by resource
 
