@@ -167,11 +167,12 @@ class Store(Protocol):
 
     async def follow(self, tell: TellChange | None) -> None:
         """From its return on, `tell` is called with each change of what is answered, in the event
-        loop's thread and in the order of the commits, before the call that made it returns; also
-        with those that others make on the same database, as far as the store hears of them. None:
-        no longer. A change that was under way before the return is told, or was committed by then.
+        loop's thread, in the order of the commits and soon after them; also with those that other
+        instances make. None: no longer. A change that was under way before the return is told, or
+        was committed by then. What could not be heard is told as Lost.
 
         Nothing of changes is looked up while nobody follows: that costs announces.
+        Raises StoreUnavailable.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_client.config import Address
-from p2p_client.errors import DirectoryError, DirectoryUnreachable, UsageError
+from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, UsageError
 from p2p_client.models import (
     AnnounceBatch,
     Announced,
@@ -259,16 +259,24 @@ class DirectoryClient:
         """Does it at the first address that answers, beginning with the one that did last.
 
         Only for work that may be repeated: an address may have got a call whose answer was lost.
-        All of the directory's calls are such.
+        All of the directory's calls are such. An instance that is cut off from its database is
+        passed over like one that does not answer: others may not be.
         """
         failures: list[DirectoryUnreachable] = []
+        unwell: DirectoryRefused | None = None
         for _ in self._addresses:
             try:
                 async with self._borrowed() as link:
                     return await work(link)
             except DirectoryUnreachable as error:
                 failures.append(error)
-                self._preferred = (self._preferred + 1) % len(self._addresses)
+            except DirectoryRefused as error:
+                if error.reason != "STORE_UNAVAILABLE":
+                    raise
+                unwell = error
+            self._preferred = (self._preferred + 1) % len(self._addresses)
+        if unwell is not None:
+            raise unwell
         reasons = {error.reason for error in failures}
         raise DirectoryUnreachable(
             "; ".join(dict.fromkeys(map(str, failures))),
@@ -294,17 +302,23 @@ class DirectoryClient:
         failure: BaseException | None = None
         try:
             yield link
-        except DirectoryError as error:
+        except (DirectoryUnreachable, DirectoryRefused) as error:
             failure = error
             raise
         finally:
             await self._give_back(link, failure)
 
     async def _give_back(self, link: Link, failure: BaseException | None) -> None:
-        if isinstance(failure, DirectoryUnreachable):
-            link.lost = True
-            if self._link is link:
-                self._link = None
+        if isinstance(failure, DirectoryUnreachable) or (
+            isinstance(failure, DirectoryRefused)
+            and (failure.reason == "STORE_UNAVAILABLE" and len(self._addresses) > 1)
+        ):
+            self._drop(link)
         link.borrowers -= 1
         if link.lost and not link.borrowers:
             await link.channel.close()
+
+    def _drop(self, link: Link) -> None:
+        link.lost = True
+        if self._link is link:
+            self._link = None

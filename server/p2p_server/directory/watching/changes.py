@@ -5,7 +5,7 @@ much did, or because another process changed it) says `Lost`: whoever watches th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from p2p_server.directory.models import PeerRow, Resource
 
@@ -22,6 +22,12 @@ class CatalogChanged:
     @property
     def size(self) -> int:
         return len(self.appeared) + len(self.changed) + len(self.gone)
+
+
+def differ(before: Resource, after: Resource) -> bool:
+    """Whether anything that is told changed; times count to the microsecond, as in stores."""
+    same_time = round(before.modified_at * 1e6) == round(after.modified_at * 1e6)
+    return not same_time or before != replace(after, modified_at=before.modified_at)
 
 
 @dataclass(frozen=True, slots=True)

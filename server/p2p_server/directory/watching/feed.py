@@ -236,6 +236,9 @@ class Feed:
         """What the store tells, in the order of its commits."""
         if not self._topics:
             return
+        if isinstance(change, Lost):
+            self.lose()
+            return
         self._untold.append(change)
         self._untold_size += change.size if isinstance(change, CatalogChanged) else 1
         if self._untold_size > MOST_UNTOLD:
@@ -280,8 +283,6 @@ class Feed:
             case PeerLeft(peer):
                 await self._tell_all(peer, Kind.GONE)
                 self._append_peer(Happening(Kind.PEER_LEFT, peer))
-            case Lost():
-                self.lose()
 
     async def _tell_all(self, peer: PeerRow, kind: Kind) -> None:
         """The whole catalog, as far as somebody watches for such."""

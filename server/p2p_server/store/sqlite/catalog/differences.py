@@ -10,10 +10,10 @@ from typing import Final
 import apsw
 
 from p2p_server.directory.models import Batch, Resource
-from p2p_server.directory.watching.changes import CatalogChanged, CatalogFilled, Lost
+from p2p_server.directory.watching.changes import CatalogChanged, CatalogFilled, Lost, differ
 from p2p_server.store.sqlite.answers.holders import peer
 from p2p_server.store.sqlite.noting import Note
-from p2p_server.store.sqlite.sql import RESOURCE, all_rows, first_row, microseconds, resource_of
+from p2p_server.store.sqlite.sql import RESOURCE, all_rows, first_row, resource_of
 
 MOST_TOLD: Final = 5_000  # of one snapshot, resource by resource
 
@@ -72,7 +72,7 @@ class Before:
             changed=tuple(
                 (self.resources[path], new)
                 for path, new in put.items()
-                if path in self.resources and _differ(self.resources[path], new)
+                if path in self.resources and differ(self.resources[path], new)
             ),
             gone=tuple(old for path, old in self.resources.items() if path not in put),
         )
@@ -106,13 +106,3 @@ def note_swap(
     )
     if change.size:
         note(change)
-
-
-def _differ(old: Resource, new: Resource) -> bool:
-    return (
-        old.digest != new.digest
-        or old.size_bytes != new.size_bytes
-        or old.manifest_digest != new.manifest_digest
-        or old.media_type != new.media_type
-        or microseconds(old.modified_at) != microseconds(new.modified_at)
-    )
