@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from p2p_server import cli_upkeep
 from p2p_server.config import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_LISTEN,
     Config,
     LogFormat,
+    PostgresUrl,
     UsageError,
-    database_path,
+    database_of,
     parse_address,
     parse_lease,
 )
+from p2p_server.directory.models import Limits
 
 if TYPE_CHECKING:
     from p2p_server.app import RunningDirectory
-    from p2p_server.store.sqlite import SqliteStore
+    from p2p_server.store.base import Store
 
 T = TypeVar("T")
 
@@ -41,6 +44,9 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Look after user names.", no_args_is_help=True)
 app.add_typer(users, name="users")
+app.command()(cli_upkeep.check)
+app.command()(cli_upkeep.backup)
+app.command()(cli_upkeep.restore)
 
 Listen = Annotated[
     str | None,
@@ -51,7 +57,9 @@ StateDir = Annotated[
 ]
 StoreUrl = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="Database: sqlite:///PATH, or a path."),
+    typer.Option(
+        "--store", metavar="URL", help="Database: sqlite:///PATH, a path, or postgresql://…"
+    ),
 ]
 Lease = Annotated[
     float | None,
@@ -60,6 +68,18 @@ Lease = Annotated[
         help=f"How long a silent peer stays listed.  [default: {DEFAULT_LEASE_SECONDS:g}]",
     ),
 ]
+MetricsAt = Annotated[
+    str | None,
+    typer.Option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there."),
+]
+DEFAULT_LIMITS = Limits()
+
+
+def most(about: str) -> Any:
+    """An option for a limit."""
+    return typer.Option(min=0, help=about, show_default=True)
+
+
 Insecure = Annotated[bool, typer.Option("--insecure", help="No TLS: for loopback and debugging.")]
 Format = Annotated[LogFormat | None, typer.Option(help="How to log.  [default: text]")]
 Version = Annotated[bool, typer.Option("--version", help="Show the version and exit.")]
@@ -76,6 +96,8 @@ class Flags:
     lease: float | None = None
     insecure: bool = False
     log_format: LogFormat | None = None
+    metrics: str | None = None
+    limits: Limits | None = None
 
     def over(self, earlier: "Flags") -> "Flags":
         given = {
@@ -88,10 +110,13 @@ class Flags:
     def config(self) -> Config:
         return Config(
             listen=parse_address(DEFAULT_LISTEN if self.listen is None else self.listen),
-            database=database_path(self.store, self.state_dir),
+            database=database_of(self.store, self.state_dir),
             lease_seconds=parse_lease(DEFAULT_LEASE_SECONDS if self.lease is None else self.lease),
             insecure=self.insecure,
             log_format=self.log_format or LogFormat.TEXT,
+            lease_is_exact=self.lease is not None,
+            metrics=None if self.metrics is None else parse_address(self.metrics, "--metrics"),
+            limits=self.limits or Limits(),
         )
 
 
@@ -104,6 +129,7 @@ def main_command(
     lease: Lease = None,
     insecure: Insecure = False,
     log_format: Format = None,
+    metrics: MetricsAt = None,
     version: Version = False,
 ) -> None:
     if version:
@@ -111,7 +137,7 @@ def main_command(
 
         typer.echo(f"p2p-server {software_version()}")
         raise typer.Exit
-    context.obj = Flags(listen, state_dir, store, lease, insecure, log_format)
+    context.obj = Flags(listen, state_dir, store, lease, insecure, log_format, metrics)
     if context.invoked_subcommand is None:
         _serve(context.obj)
 
@@ -125,9 +151,49 @@ def serve(
     lease: Lease = None,
     insecure: Insecure = False,
     log_format: Format = None,
+    metrics: MetricsAt = None,
+    max_resources_per_user: Annotated[int, most("Resources that one user may list.")] = (
+        DEFAULT_LIMITS.max_resources_per_user
+    ),
+    max_peers_per_user: Annotated[int, most("Peers that one user may have online.")] = (
+        DEFAULT_LIMITS.max_peers_per_user
+    ),
+    max_sessions_per_address: Annotated[int, most("Sessions from one address; 0: any.")] = (
+        DEFAULT_LIMITS.max_sessions_per_address
+    ),
+    max_announces_per_minute: Annotated[int, most("Announces of one user; 0: any.")] = (
+        DEFAULT_LIMITS.max_announces_per_minute
+    ),
+    max_watchers: Annotated[int, most("Watches of all users at once.")] = (
+        DEFAULT_LIMITS.max_watchers
+    ),
+    max_watchers_per_user: Annotated[int, most("Watches of one user at once.")] = (
+        DEFAULT_LIMITS.max_watchers_per_user
+    ),
+    max_calls: Annotated[int, most("Calls at once; questions are refused first.")] = (
+        DEFAULT_LIMITS.max_calls
+    ),
+    max_streams_per_connection: Annotated[int, most("Calls of one connection at once.")] = (
+        DEFAULT_LIMITS.max_streams_per_connection
+    ),
+    max_request_bytes: Annotated[
+        int, typer.Option(min=64 << 10, max=4 << 20, help="Bytes of one request.")
+    ] = DEFAULT_LIMITS.max_request_bytes,
 ) -> None:
     """Run the directory until stopped (the default)."""
-    _serve(Flags(listen, state_dir, store, lease, insecure, log_format).over(context.obj))
+    limits = Limits(
+        max_resources_per_user=max_resources_per_user,
+        max_peers_per_user=max_peers_per_user,
+        max_sessions_per_address=max_sessions_per_address,
+        max_announces_per_minute=max_announces_per_minute,
+        max_watchers=max_watchers,
+        max_watchers_per_user=max_watchers_per_user,
+        max_calls=max_calls,
+        max_streams_per_connection=max_streams_per_connection,
+        max_request_bytes=max_request_bytes,
+    )
+    flags = Flags(listen, state_dir, store, lease, insecure, log_format, metrics, limits)
+    _serve(flags.over(context.obj))
 
 
 @users.command("list")
@@ -162,13 +228,13 @@ def remove_user(
     typer.echo(f"removed {name}")
 
 
-def _with_store(flags: Flags, work: Callable[["SqliteStore"], Coroutine[Any, Any, T]]) -> T:
+def _with_store(flags: Flags, work: Callable[["Store"], Coroutine[Any, Any, T]]) -> T:
+    from p2p_server.app import store_at
     from p2p_server.directory.errors import StoreUnavailable
     from p2p_server.store.errors import StoreUnusable
-    from p2p_server.store.sqlite import SqliteStore
 
-    async def run(path: Path) -> T:
-        store = SqliteStore(path)
+    async def run(database: Path | PostgresUrl) -> T:
+        store, _ = store_at(database)
         await store.open()
         try:
             return await work(store)
@@ -176,10 +242,10 @@ def _with_store(flags: Flags, work: Callable[["SqliteStore"], Coroutine[Any, Any
             await store.close()
 
     try:
-        path = database_path(flags.store, flags.state_dir)
-        if not path.is_file():
-            _fail(f"there is no directory database at {path}; see --state-dir and --store", 1)
-        return asyncio.run(run(path))
+        database = database_of(flags.store, flags.state_dir)
+        if isinstance(database, Path) and not database.is_file():
+            _fail(f"there is no directory database at {database}; see --state-dir and --store", 1)
+        return asyncio.run(run(database))
     except UsageError as error:
         _fail(str(error), 2)
     except (StoreUnusable, StoreUnavailable, OSError) as error:
@@ -215,11 +281,13 @@ def _serve(flags: Flags) -> None:
 
 def _show_ready(config: Config, running: "RunningDirectory") -> None:
     listen, fingerprint = str(running.listen), running.fingerprint
+    metrics = None if running.metrics is None else str(running.metrics)
     if config.log_format is LogFormat.JSON:
         ready = {"event": "ready", "listen": listen, "fingerprint": fingerprint}
-        line = json.dumps(ready)
+        line = json.dumps(ready | ({} if metrics is None else {"metrics": metrics}))
     else:
         line = f"directory ready on {listen}, fingerprint {fingerprint}"
+        line += "" if metrics is None else f", metrics at http://{metrics}/metrics"
     print(line, flush=True)
 
 

@@ -2,12 +2,15 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
+
+from p2p_server.directory.models import Limits
 
 DEFAULT_LISTEN: Final = "[::]:50051"
 DEFAULT_LEASE_SECONDS: Final = 30.0
@@ -44,19 +47,32 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class PostgresUrl:
+    """A database that several instances share."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return without_password(self.url)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     listen: Address
-    database: Path
+    database: Path | PostgresUrl
     lease_seconds: float
     insecure: bool
     log_format: LogFormat
+    lease_is_exact: bool = True  # False: it grows with the number of peers
+    metrics: Address | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, option: str = "--listen") -> Address:
     """Raises UsageError."""
     found = _ADDRESS.fullmatch(text)
     if found is None or int(found[3]) > 65_535:
-        raise UsageError(f"--listen {text!r} is not HOST:PORT, such as {DEFAULT_LISTEN}")
+        raise UsageError(f"{option} {text!r} is not HOST:PORT, such as {DEFAULT_LISTEN}")
     return Address(found[1] or found[2], int(found[3]))
 
 
@@ -70,13 +86,25 @@ def parse_lease(seconds: float) -> float:
     return seconds
 
 
-def database_path(store: str | None, state_dir: Path | None) -> Path:
-    """The file that `--store` means, or else the one in the state folder. Raises UsageError."""
+def without_password(url: str) -> str:
+    """Which database that is, for logs and errors. Raises ValueError."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def database_of(store: str | None, state_dir: Path | None) -> Path | PostgresUrl:
+    """What `--store` means, or else the file in the state folder. Raises UsageError."""
     if store is None:
         return (state_dir or user_state_path("p2p-server")) / DATABASE_NAME
     scheme, separator, rest = store.partition("://")
+    if scheme in {"postgresql", "postgres"} and separator:
+        try:
+            without_password(store)
+        except ValueError as error:
+            raise UsageError(f"--store is not a URL: {error}") from None
+        return PostgresUrl(store)
     if not separator and store:
         return Path(store)
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
-        raise UsageError(f"--store {store!r} is neither sqlite:///PATH nor a path")
+        raise UsageError(f"--store {store!r} is neither sqlite:///PATH, postgresql://… nor a path")
     return Path("/" + rest.lstrip("/"))

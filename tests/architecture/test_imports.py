@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-IO = {"asyncio", "grpc", "p2p", "socket", "sqlite3", "apsw", "time", "random"}
+IO = {"asyncio", "grpc", "p2p", "socket", "sqlite3", "apsw", "asyncpg", "time", "random"}
 WIRE = {"grpc", "p2p", "grpc_status", "grpc_health", "grpc_reflection", "google"}
-SQL = {"sqlite3", "apsw"}
+SQL = {"sqlite3", "apsw", "asyncpg"}
 
 FORBIDDEN = {
     "server": {"p2p_client"},
@@ -19,6 +19,7 @@ FORBIDDEN = {
     "server/p2p_server/rpc": SQL,
     "server/p2p_server/dialback": SQL,
     "server/p2p_server/cli.py": WIRE | SQL,
+    "server/p2p_server/cli_upkeep.py": WIRE | SQL,
     "server/p2p_server/config.py": IO | WIRE,
     "server/p2p_server/logs.py": IO | WIRE,
     "client/p2p_client/content": IO | WIRE,

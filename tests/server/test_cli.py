@@ -114,7 +114,7 @@ def test_a_port_taken_by_another_program_is_said(network: Network) -> None:
         ("--listen", "127.0.0.1:70000"),
         ("--listen", "::1:50051"),
         ("--listen", ""),
-        ("--store", "postgres://host/db"),
+        ("--store", "mysql://host/db"),
         ("--store", ""),
         ("--log-format", "xml"),
         ("--nonsense",),

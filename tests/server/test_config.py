@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from p2p_server.config import Address, UsageError, database_path, parse_address, parse_lease
+from p2p_server.config import (
+    Address,
+    PostgresUrl,
+    UsageError,
+    database_of,
+    parse_address,
+    parse_lease,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,19 +61,28 @@ def test_leases_that_make_no_sense(seconds: float) -> None:
     ],
 )
 def test_where_the_database_is(store: str | None, state_dir: Path | None, path: Path) -> None:
-    assert database_path(store, state_dir) == path
+    assert database_of(store, state_dir) == path
 
 
 @pytest.mark.parametrize(
-    "store", ["", "postgresql://h/d", "sqlite://", "sqlite:///", "sqlite://h/d"]
+    "store", ["", "mysql://h/d", "postgresql://[h/d", "sqlite://", "sqlite:///", "sqlite://h/d"]
 )
 def test_databases_of_no_known_kind(store: str) -> None:
     with pytest.raises(UsageError, match="--store"):
-        database_path(store, None)
+        database_of(store, None)
 
 
 def test_without_flags_the_database_is_in_the_user_s_state_folder() -> None:
-    path = database_path(None, None)
+    path = database_of(None, None)
 
+    assert isinstance(path, Path)
     assert path.is_absolute()
     assert path.parts[-2:] == ("p2p-server", "directory.db")
+
+
+def test_a_database_is_named_without_its_password() -> None:
+    database = database_of("postgresql://ann:secret@db.example:5433/p2p?sslmode=require", None)
+
+    assert isinstance(database, PostgresUrl)
+    assert database.url.endswith("sslmode=require")
+    assert str(database) == "postgresql://db.example:5433/p2p"

@@ -27,6 +27,8 @@ from p2p_client.net.identity import (
 )
 from p2p_client.state import alone_with, replace_private
 
+STAGGER_SECONDS = 0.25  # as RFC 8305 has it
+
 
 class ProbeFailed(Exception):
     """No certificate came; the text says why. `speaks_tls` is False where the answer was no TLS."""
@@ -56,7 +58,13 @@ async def fetch_certificate(host: str, port: int, name: str, timeout_seconds: fl
     context.set_alpn_protocols(["h2"])
     try:
         async with asyncio.timeout(timeout_seconds):
-            _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+            _, writer = await asyncio.open_connection(
+                host,
+                port,
+                ssl=context,
+                server_hostname=name,
+                happy_eyeballs_delay=STAGGER_SECONDS,  # of a name's addresses, some may be dead
+            )
     except TimeoutError:
         raise ProbeFailed("does not answer in time") from None
     except (ssl.SSLError, ConnectionResetError, BrokenPipeError, EOFError):

@@ -6,7 +6,8 @@ One interceptor around each method of DirectoryService; health and reflection ar
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
@@ -22,11 +23,16 @@ from p2p_server.directory.errors import (
     TooLarge,
 )
 from p2p_server.directory.models import Limits
-from p2p_server.rpc.caller import Context, host_of
+from p2p_server.rpc.caller import Context
 from p2p_server.rpc.status import InternalError, to_status
+from p2p_server.rpc.streams import CallerGone
 
-MOST_CALLS: Final = 512  # at once
+# Of the calls that may run at once, so many are there for these; the rest is kept for those that
+# keep peers listed.
+_SHARES: Final = {"Query": 0.5, "ListPeers": 0.5, "Locate": 0.7, "Announce": 0.8}
 LONGEST_CALL_SECONDS: Final = 30.0  # less when the caller's deadline is nearer
+_STREAMS: Final = frozenset({"Watch"})
+_REFUSING_SECONDS: Final = 2.0
 DEADLINE_SLACK_SECONDS: Final = 1.0  # the caller's own clock says DEADLINE_EXCEEDED, not we
 
 log = logging.getLogger(__name__)
@@ -36,14 +42,18 @@ Answer = TypeVar("Answer")
 if TYPE_CHECKING:  # generic in the stubs alone
     Handler: TypeAlias = grpc.RpcMethodHandler[Request, Answer] | None
 
+A = TypeVar("A")
 Method = Callable[[Message, Context], Awaitable[Message]]
+StreamMethod = Callable[[Message, Context], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedCall:
     method: str  # "Query"
-    host: str
+    peer: str  # as the transport has it
+    code: str  # canonical status
     outcome: str  # "OK", or the reason of the refusal
+    is_stream: bool
     seconds: float
 
 
@@ -68,65 +78,82 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler[Request, Answer]":
         handler = await continuation(handler_call_details)
         path = handler_call_details.method
-        if handler is None or handler.unary_unary is None or not path.startswith(self._prefix):
+        if handler is None or not path.startswith(self._prefix):
             return handler
-        name = path.removeprefix(self._prefix)
-        method = cast("Method", handler.unary_unary)  # the stubs type the synchronous form
+        wrapped = self._wrapped(path.removeprefix(self._prefix), handler)
+        return cast("Handler[Request, Answer]", wrapped)
 
-        deserialize = cast("Callable[[bytes], Message]", handler.request_deserializer)
-
-        async def answer(request: Message | None, context: Context) -> Message:
-            return await self._answer(name, method, request, context)
+    def _wrapped(self, name: str, handler: Any) -> Any:
+        """The handler with all that calls have in common around it. The stubs type the synchronous
+        form of handlers; these are not."""
 
         def read(encoded: bytes) -> Message | None:
             try:
-                return deserialize(encoded)
+                return cast("Message", handler.request_deserializer(encoded))
             except DecodeError:  # left to gRPC it would become a refusal without a reason
                 return None
 
-        wrapped: Any = grpc.unary_unary_rpc_method_handler(
-            cast("Any", answer), cast("Any", read), handler.response_serializer
-        )
-        return cast("Handler[Request, Answer]", wrapped)
+        if handler.unary_unary is not None:
 
-    async def _answer(
-        self, name: str, method: Method, request: Message | None, context: Context
-    ) -> Message:
-        started_at = time.monotonic()
-        outcome = "CANCELLED"
+            async def answer(request: Message | None, context: Context) -> Message:
+                with self._counted():
+                    return await self._answer(
+                        name, self._call(name, handler.unary_unary, request, context), context
+                    )
+
+            return grpc.unary_unary_rpc_method_handler(
+                cast("Any", answer), cast("Any", read), handler.response_serializer
+            )
+
+        async def stream(request: Message | None, context: Context) -> None:
+            await self._answer(
+                name, self._stream(name, handler.unary_stream, request, context), context
+            )
+
+        return grpc.unary_stream_rpc_method_handler(
+            cast("Any", stream), cast("Any", read), handler.response_serializer
+        )
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         self._running += 1
         try:
-            answer = await self._call(name, method, request, context)
-            outcome = "OK"
-            return answer
-        except DirectoryError as refusal:
-            outcome = refusal.reason
-            await context.abort_with_status(to_status(refusal))
-            raise  # not reached: aborting raises
+            yield
         finally:
             self._running -= 1
+
+    async def _answer(self, name: str, work: Coroutine[Any, Any, A], context: Context) -> A:
+        started_at = time.monotonic()
+        code = outcome = "CANCELLED"
+        try:
+            answer = await work
+            code = outcome = "OK"
+            return answer
+        except DirectoryError as refusal:
+            code, outcome = refusal.code, refusal.reason
+            await _refuse(context, refusal)
+            raise asyncio.CancelledError("nobody hears the refusal") from None
+        except CallerGone:
+            raise asyncio.CancelledError("the caller is gone") from None
+        finally:
             seconds = time.monotonic() - started_at
-            self._observe(FinishedCall(name, host_of(context.peer()), outcome, seconds))
+            is_stream = name in _STREAMS
+            self._observe(FinishedCall(name, context.peer(), code, outcome, is_stream, seconds))
 
     async def _call(
         self, name: str, method: Method, request: Message | None, context: Context
     ) -> Message:
         """The method's answer; whatever fails, fails as a DirectoryError."""
-        if self._is_closed:
-            raise ShuttingDown()
-        if self._running > MOST_CALLS:
+        lawful = self._checked(request)
+        if self._running > self._limits.max_calls * _SHARES.get(name, 1.0):
             raise Overloaded()
-        if request is None:
-            raise FieldInvalid("request", "these bytes are no message of this method")
-        if request.ByteSize() > self._limits.max_request_bytes:
-            raise TooLarge(self._limits.max_request_bytes, "bytes")
         left = cast("float | None", context.time_remaining())  # None: no deadline
         longest = LONGEST_CALL_SECONDS
         if left is not None:
             longest = min(left + DEADLINE_SLACK_SECONDS, longest)
         try:
             async with asyncio.timeout(longest):
-                return await method(request, context)
+                return await method(lawful, context)
         except DirectoryError:
             raise
         except TimeoutError:
@@ -135,8 +162,43 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             log.exception("unhandled error in %s", name)
             raise InternalError() from None
 
+    async def _stream(
+        self, name: str, method: StreamMethod, request: Message | None, context: Context
+    ) -> None:
+        """Lasts as long as both sides want; whatever fails, fails as a DirectoryError."""
+        try:
+            await method(self._checked(request), context)
+        except (DirectoryError, CallerGone):
+            raise
+        except Exception:
+            log.exception("unhandled error in %s", name)
+            raise InternalError() from None
+
+    def _checked(self, request: Message | None) -> Message:
+        if self._is_closed:
+            raise ShuttingDown()
+        if request is None:
+            raise FieldInvalid("request", "these bytes are no message of this method")
+        if request.ByteSize() > self._limits.max_request_bytes:
+            raise TooLarge(self._limits.max_request_bytes, "bytes")
+        return request
+
+
+async def _refuse(context: Context, refusal: DirectoryError) -> None:
+    """Raises AbortError when the status is on its way; returns when nobody will get it.
+
+    Behind a stream that nobody takes even a status waits: that is not waited for.
+    """
+    try:
+        async with asyncio.timeout(_REFUSING_SECONDS):
+            await context.abort_with_status(to_status(refusal))
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        log.debug("the refusal %s could not be delivered", refusal.reason)
+
 
 def note_at_debug(call: FinishedCall) -> None:
     log.debug(
-        "%s from %s: %s in %.1f ms", call.method, call.host, call.outcome, call.seconds * 1000
+        "%s from %s: %s in %.1f ms", call.method, call.peer, call.outcome, call.seconds * 1000
     )

@@ -22,7 +22,6 @@ from p2p_server.rpc.servicer import DirectoryServicer
 
 SERVICE: Final = directory_pb2.DESCRIPTOR.services_by_name["DirectoryService"].full_name
 _MESSAGE_SLACK_BYTES: Final = 64 * 1024  # so that a slightly too big request gets our own refusal
-_MOST_STREAMS_PER_CONNECTION: Final = 128
 
 
 class ListenFailed(Exception):
@@ -41,6 +40,7 @@ class DirectoryServer:
         insecure: bool,
         observe: Callable[[FinishedCall], None],
     ) -> None:
+        self._directory = directory
         self._keyring = keyring
         self._insecure = insecure
         self._calls = CallInterceptor(SERVICE, limits, observe)
@@ -60,8 +60,7 @@ class DirectoryServer:
         except RuntimeError:
             raise ListenFailed(f"cannot listen at {listen}") from None
         await self._server.start()
-        for service in ("", SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self.set_serving(True)
         return port
 
     def _add_port(self, address: str) -> int:
@@ -70,9 +69,16 @@ class DirectoryServer:
         pair = (self._keyring.identity_key_pem, self._keyring.certificate_pem)
         return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
+    async def set_serving(self, is_serving: bool) -> None:
+        """What health checks are told from now on: NOT_SERVING while the store is away."""
+        status = health_pb2.HealthCheckResponse
+        for service in ("", SERVICE):
+            await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
+
     def close(self) -> None:
-        """From now on calls are refused with SHUTTING_DOWN."""
+        """From now on calls are refused with SHUTTING_DOWN, and watches end with it."""
         self._calls.close()
+        self._directory.close()
 
     async def stop(self, grace_seconds: float) -> None:
         """Tells health checks, refuses new calls, and lets those that run finish."""
@@ -85,7 +91,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # else a second directory binds the same port in silence
         ("grpc.max_receive_message_length", limits.max_request_bytes + _MESSAGE_SLACK_BYTES),
-        ("grpc.max_concurrent_streams", _MOST_STREAMS_PER_CONNECTION),
+        ("grpc.max_concurrent_streams", limits.max_streams_per_connection),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", 60_000),

@@ -15,6 +15,7 @@ they may have been purged meanwhile.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from p2p_server.directory.models import (
@@ -26,11 +27,15 @@ from p2p_server.directory.models import (
     Page,
     PeerId,
     PeerRow,
+    Resource,
     Revision,
     Session,
     SortKey,
+    Totals,
     User,
 )
+from p2p_server.directory.presence.registration import PeerLoad
+from p2p_server.directory.watching.changes import TellChange
 
 
 class Store(Protocol):
@@ -47,6 +52,19 @@ class Store(Protocol):
 
     async def secrets(self, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
         """The directory's keys and secrets by name; `make` makes them the first time. Durable."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable where the store would not answer or not take a change now."""
+        ...
+
+    async def others_version(self) -> int | None:
+        """A number that is another one after another process changed the store; None: unknown, so
+        whoever needs to know asks for the very thing."""
+        ...
+
+    async def totals(self) -> Totals:
+        """Of visible peers."""
         ...
 
     # --- users ---------------------------------------------------------------------------------
@@ -139,4 +157,100 @@ class Store(Protocol):
     ) -> tuple[Sequence[HoldingRow], Mapping[PeerId, PeerRow]]:
         """Sources by (place of the digest in `digests`, peer_id); a peer is named once per digest
         and manifest, whole before partial."""
+        ...
+
+    async def catalog_of(self, peer_id: PeerId, after_path: str, limit: int) -> Sequence[Resource]:
+        """The next resources of one peer by path, whether it is visible or not (any more)."""
+        ...
+
+    # --- changes -------------------------------------------------------------------------------
+
+    async def follow(self, tell: TellChange | None) -> None:
+        """From its return on, `tell` is called with each change of what is answered, in the event
+        loop's thread, in the order of the commits and soon after them; also with those that other
+        instances make. None: no longer. A change that was under way before the return is told, or
+        was committed by then. What could not be heard is told as Lost.
+
+        Nothing of changes is looked up while nobody follows: that costs announces.
+        Raises StoreUnavailable.
+        """
+        ...
+
+
+# --- several instances on one store ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsChanged:
+    """Sessions of these peers were opened, judged or ended: look at the store for what is true."""
+
+    peer_ids: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadsChanged:
+    loads: Mapping[PeerId, PeerLoad]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanged:
+    """A batch was applied; told of each delta, and of a snapshot when it was swapped in."""
+
+    peer_id: PeerId
+    held: Revision
+    delta: Batch | None  # None: the catalog was replaced as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesMissed:
+    """The connection was lost for a while: whatever is remembered of the store may be old."""
+
+
+Change = SessionsChanged | LoadsChanged | CatalogChanged | ChangesMissed
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A heartbeat that was heard."""
+
+    token_hash: bytes
+    seconds_left: float  # of its lease, when this is told
+    peer_id: PeerId
+    load: PeerLoad | None  # None: as before
+
+
+class SharedStore(Store, Protocol):
+    """A store that several instances of one directory use at once.
+
+    Any of them answers any call. Leases are kept by the store's clock; each instance remembers all
+    sessions, tells the store the heartbeats that it hears, and asks before it ends anything.
+    """
+
+    def listen(self, callback: Callable[[Change], None]) -> None:
+        """Has what *other* instances change told, while `run` runs: in the order in which they
+        changed it, within a second, nothing left out but for a ChangesMissed. Several may listen.
+        """
+        ...
+
+    async def run(self) -> None:
+        """Keeps listening until cancelled, through any outage. Begins with a ChangesMissed."""
+        ...
+
+    async def sessions_of(self, peer_ids: Collection[PeerId]) -> Sequence[Session]:
+        """The sessions of these peers that have not ended."""
+        ...
+
+    async def renew_leases(self, renewals: Collection[Renewal]) -> None:
+        """Moves the ends of leases, by the store's clock; never to an earlier moment. Sessions that
+        have ended are ignored. With none to renew it still shows whether the store answers."""
+        ...
+
+    async def end_expired(self, token_hashes: Collection[bytes]) -> Mapping[bytes, float]:
+        """Ends those of the sessions whose lease has ended by the store's clock, as `end_sessions`
+        does; answers of the others how many seconds of it are left. Of several instances that ask
+        at once, one ends them and the others find nothing left to do."""
+        ...
+
+    async def use_challenge(self, challenge: bytes) -> bool:
+        """Uses up a challenge; False: it was used before, with any instance."""
         ...

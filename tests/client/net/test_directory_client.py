@@ -214,6 +214,25 @@ async def test_the_second_address_serves_when_the_first_is_gone(
         assert other.calls["Register"] == 0
 
 
+async def test_an_instance_that_lost_its_database_is_passed_over(
+    connect: Connect, identity: Identity
+) -> None:
+    keys = directory_key_pair()
+    async with FakeDirectory(identity=keys) as unwell, FakeDirectory(identity=keys) as other:
+        client = connect(unwell.address, other.address)
+        await register(client, identity)
+        other.tokens, other.peers = unwell.tokens, unwell.peers
+        unwell.refuse["Heartbeat"] = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+
+        await client.heartbeat(Revision(), 0, 0)
+
+        assert other.calls["Heartbeat"] == 1
+        other.refuse["Heartbeat"] = (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        with pytest.raises(DirectoryRefused) as refused:
+            await client.heartbeat(Revision(), 0, 0)
+        assert refused.value.reason == "STORE_UNAVAILABLE"
+
+
 async def test_a_second_address_with_another_key_is_not_believed(
     connect: Connect, identity: Identity
 ) -> None:

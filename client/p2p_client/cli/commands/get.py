@@ -56,6 +56,9 @@ def get(
         str | None,
         typer.Option(metavar="RATE", help="With --seed: serve all together no faster."),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until somebody shares it, then fetch it.")
+    ] = False,
 ) -> None:
     """Fetch a file from all who have it; resumes by itself."""
     from p2p_client.cli.failures import Stopped
@@ -79,6 +82,7 @@ def get(
         directory=directory,
         overwrite=overwrite,
         seed=seed,
+        wait=wait,
     )
     try:
         run(work)
@@ -103,6 +107,7 @@ async def _get(
     directory: Path | None,
     overwrite: bool,
     seed: bool,
+    wait: bool,
 ) -> None:
     from p2p_client.cli.progress import finished_line
     from p2p_client.cli.run import tell_first_contact
@@ -112,6 +117,8 @@ async def _get(
         async with Peer(settings, on_notice=view.say) as peer:
             await (peer.listen() if seed else peer.join())
             tell_first_contact(peer, view.say)
+            if wait:
+                await _wait(peer, view, target, owner)
             done = await peer.download(
                 target,
                 owner=owner,
@@ -136,3 +143,14 @@ async def _go_on(peer: "Peer", output: "Output") -> None:
             output.notice(unreachable_sentence(ready))
         output.hint("Others can fetch it from here. Ctrl-C stops.")
         await peer.stopped()
+
+
+async def _wait(peer: "Peer", view: "DownloadView", target: str, owner: str | None) -> None:
+    """Returns when the target means something; says that it waits, where it does."""
+    from p2p_client.errors import NotFound
+
+    try:
+        await peer.resolve(target, owner=owner)
+    except NotFound:
+        view.say(f"waiting until somebody shares {target}")
+        await peer.appears(target, owner=owner)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_client.config import Address
-from p2p_client.errors import DirectoryError, DirectoryUnreachable, UsageError
+from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, UsageError
 from p2p_client.models import (
     AnnounceBatch,
     Announced,
@@ -35,6 +35,7 @@ from p2p_client.models import (
 from p2p_client.net.checks import is_user
 from p2p_client.net.directory import from_wire, to_wire
 from p2p_client.net.directory.link import Link, open_link, useless_answer, with_hint
+from p2p_client.net.directory.watch import OpenWatch
 from p2p_client.net.identity import Identity, parse_fingerprint
 from p2p_client.net.trust import KnownDirectories
 
@@ -209,6 +210,26 @@ class DirectoryClient:
                 break
         return found
 
+    async def watch(
+        self, query: Query, resume_token: str, *, only_new: bool, with_peers: bool
+    ) -> OpenWatch:
+        """A watch that has begun: its first response is there. To be closed by the caller."""
+        request = to_wire.watch(query, resume_token, only_new=only_new, with_peers=with_peers)
+
+        async def work(link: Link) -> OpenWatch:
+            metadata = (("authorization", f"Bearer {self._token}"),)
+            call = link.stub.Watch(request, metadata=metadata)
+            link.borrowers += 1
+            opened = OpenWatch(link, call, lambda error: self._give_back(link, error))
+            try:
+                await opened.begin(PAGE_SECONDS)
+            except BaseException as error:
+                await opened.close(error)
+                raise
+            return opened
+
+        return await self._anywhere(work)
+
     async def close(self) -> None:
         """Ends the connection and the calls over it."""
         self._token = ""
@@ -238,16 +259,24 @@ class DirectoryClient:
         """Does it at the first address that answers, beginning with the one that did last.
 
         Only for work that may be repeated: an address may have got a call whose answer was lost.
-        All of the directory's calls are such.
+        All of the directory's calls are such. An instance that is cut off from its database is
+        passed over like one that does not answer: others may not be.
         """
         failures: list[DirectoryUnreachable] = []
+        unwell: DirectoryRefused | None = None
         for _ in self._addresses:
             try:
                 async with self._borrowed() as link:
                     return await work(link)
             except DirectoryUnreachable as error:
                 failures.append(error)
-                self._preferred = (self._preferred + 1) % len(self._addresses)
+            except DirectoryRefused as error:
+                if error.reason != "STORE_UNAVAILABLE":
+                    raise
+                unwell = error
+            self._preferred = (self._preferred + 1) % len(self._addresses)
+        if unwell is not None:
+            raise unwell
         reasons = {error.reason for error in failures}
         raise DirectoryUnreachable(
             "; ".join(dict.fromkeys(map(str, failures))),
@@ -270,15 +299,26 @@ class DirectoryClient:
                     seconds=min(CALL_SECONDS, self.timeout_seconds),
                 )
         link.borrowers += 1
+        failure: BaseException | None = None
         try:
             yield link
-        except DirectoryError as error:
-            if isinstance(error, DirectoryUnreachable):
-                link.lost = True
-                if self._link is link:
-                    self._link = None
+        except (DirectoryUnreachable, DirectoryRefused) as error:
+            failure = error
             raise
         finally:
-            link.borrowers -= 1
-            if link.lost and not link.borrowers:
-                await link.channel.close()
+            await self._give_back(link, failure)
+
+    async def _give_back(self, link: Link, failure: BaseException | None) -> None:
+        if isinstance(failure, DirectoryUnreachable) or (
+            isinstance(failure, DirectoryRefused)
+            and (failure.reason == "STORE_UNAVAILABLE" and len(self._addresses) > 1)
+        ):
+            self._drop(link)
+        link.borrowers -= 1
+        if link.lost and not link.borrowers:
+            await link.channel.close()
+
+    def _drop(self, link: Link) -> None:
+        link.lost = True
+        if self._link is link:
+            self._link = None

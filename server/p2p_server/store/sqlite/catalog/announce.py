@@ -20,9 +20,9 @@ from p2p_server.directory.models import (
 )
 from p2p_server.directory.query import fold
 from p2p_server.directory.revisions import Decision, Staged, decide_delta, decide_snapshot
-from p2p_server.store.sqlite.sql import Row, all_rows, first_row
-
-_MOST_MICROSECONDS = 1 << 62
+from p2p_server.store.sqlite.catalog.differences import Before, note_swap
+from p2p_server.store.sqlite.noting import Note
+from p2p_server.store.sqlite.sql import Row, all_rows, first_row, microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class _Library:
     catalog: _Catalog | None
     staged: Staged | None
     staged_catalog: _Catalog | None
+    is_visible: bool
 
 
 def held_revision(connection: apsw.Connection, peer_id: PeerId) -> Revision:
@@ -56,7 +57,11 @@ def held_revision(connection: apsw.Connection, peer_id: PeerId) -> Revision:
 
 
 def announce(
-    connection: apsw.Connection, peer_id: PeerId, batch: Batch, max_resources_per_user: int
+    connection: apsw.Connection,
+    peer_id: PeerId,
+    batch: Batch,
+    max_resources_per_user: int,
+    note: Note | None = None,
 ) -> Revision:
     library = _load(connection, peer_id)
     if library is None:
@@ -73,12 +78,23 @@ def announce(
     else:
         held = library.catalog if decision is Decision.APPLY else library.staged_catalog
         target = held or _new_catalog(connection)
+    told = note if library.is_visible else None
+    before = None
+    if told is not None and decision is Decision.APPLY:
+        before = Before.of(connection, target.number, batch)
     changed = _apply(connection, target, batch)
     _check_limit(connection, library, changed, max_resources_per_user)
-    if decision is Decision.APPLY or batch.last:
-        return _hold(connection, library, changed, batch)
-    _stage(connection, library, changed, batch)
-    return library.held
+    if decision is not Decision.APPLY and not batch.last:
+        _stage(connection, library, changed, batch)
+        return library.held
+    revision = _hold(connection, library, changed, batch)
+    if told is not None:
+        if before is not None:
+            before.note(connection, library.peer_number, batch, told)
+        else:
+            old = library.catalog.number if library.catalog else None
+            note_swap(connection, library.peer_number, old, changed.number, told)
+    return revision
 
 
 def _load(connection: apsw.Connection, peer_id: PeerId) -> _Library | None:
@@ -87,7 +103,7 @@ def _load(connection: apsw.Connection, peer_id: PeerId) -> _Library | None:
         "SELECT number, folded_user, held_epoch, held_counter, taken_snapshot_id, "
         "catalog, resource_count, partial_count, size_total, "
         "staged_snapshot_id, staged_epoch, staged_counter, staged_next_index, "
-        "staged_catalog, staged_resource_count, staged_partial_count, staged_size_total "
+        "staged_catalog, staged_resource_count, staged_partial_count, staged_size_total, visible "
         "FROM peers WHERE peer_id = ?",
         (peer_id,),
     )
@@ -104,6 +120,7 @@ def _load(connection: apsw.Connection, peer_id: PeerId) -> _Library | None:
         _catalog(*row[5:9]),
         Staged(staged_id, revision, next_index) if staged_id else None,
         _catalog(*row[13:17]),
+        bool(row[17]),
     )
 
 
@@ -243,7 +260,7 @@ def _put(
             resource.size_bytes,
             bytes.fromhex(resource.digest),
             bytes.fromhex(resource.manifest_digest),
-            _microseconds(resource.modified_at),
+            microseconds(resource.modified_at),
             resource.media_type,
         )
         if changed is None:
@@ -263,10 +280,6 @@ def _put(
             )
     connection.executemany("INSERT INTO paths (rowid, folded_path) VALUES (?, ?)", added)
     return len(added), size
-
-
-def _microseconds(modified_at: float) -> int:
-    return max(-_MOST_MICROSECONDS, min(_MOST_MICROSECONDS, round(modified_at * 1e6)))
 
 
 def _withdraw_partials(connection: apsw.Connection, catalog: int, digests: Iterable[Digest]) -> int:

@@ -1,11 +1,12 @@
-"""Whatever is announced in whatever order, the store holds what a plain dict would."""
+"""Whatever is announced in whatever order, a store holds what a plain dict would.
+
+The machine that says so; `test_models.py` runs it over each store.
+"""
 
 import asyncio
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.server.store.factories import (
@@ -20,7 +21,7 @@ from tests.server.store.factories import (
 
 from p2p_server.directory.errors import RevisionMismatch
 from p2p_server.directory.models import NOTHING_HELD, Batch, Criteria, Resource, Revision, Session
-from p2p_server.store.sqlite import SqliteStore
+from p2p_server.store.base import Store
 
 PATHS = st.sampled_from(["a", "A", "b/a", "b/aab", "b/ab.c", "Straße", "é/x"])
 RESOURCES = st.builds(a_resource, PATHS, st.sampled_from(["x", "yy", "zzz"]))
@@ -45,11 +46,14 @@ class Library:
 class AnnouncesAgreeWithADict(RuleBasedStateMachine):
     """Catalogs, counts and the trigram index are optimisations; two dicts are the specification."""
 
+    def __init__(self, new_store: Callable[[], Store]) -> None:
+        super().__init__()
+        self.new_store = new_store  # over an empty database
+
     @initialize()
     def open(self) -> None:
         self.runner = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
-        self.store = SqliteStore(Path(self.folder.name) / "directory.db")
+        self.store = self.new_store()
         self.runner.run(self.store.open())
         self.counter = 0
         self.libraries = [
@@ -60,7 +64,6 @@ class AnnouncesAgreeWithADict(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             self.runner.run(self.store.close())
             self.runner.close()
-            self.folder.cleanup()
 
     def announce(self, library: Library, batch: Batch) -> Revision | None:
         """The revision held then; None: refused as a mismatch."""
@@ -188,7 +191,3 @@ class AnnouncesAgreeWithADict(RuleBasedStateMachine):
             for library in self.libraries
             if library.visible
         }
-
-
-TestAnnounces = AnnouncesAgreeWithADict.TestCase
-TestAnnounces.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

@@ -1,0 +1,1 @@
+"""What callers ask: resources, peers, holders. Visible peers only."""

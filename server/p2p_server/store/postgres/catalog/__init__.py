@@ -1,0 +1,1 @@
+"""What peers share: taken in, told to other instances, deleted when nobody is answered it."""
