@@ -9,7 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import goals, hosts, limits, manifest, memory, one_source, sources, startup, swarm, tree
+from bench import (
+    goals,
+    hosts,
+    limits,
+    manifest,
+    memory,
+    one_source,
+    scheduler,
+    sources,
+    startup,
+    swarm,
+    tree,
+)
 from bench.stages import measure as stages
 from bench.support import report
 from bench.support.processes import Failed
@@ -25,6 +37,7 @@ QUESTIONS = (
     Question("memory", "A sharer that serves sixteen at once", memory.measure),
     Question("start-up", "Start-up", startup.measure),
     Question("stages", "What each stage costs", stages.measure),
+    Question("scheduler", "The scheduler", scheduler.measure),
     Question("manifest", "A manifest of 64 GiB", manifest.measure),
 )
 GOALS_SECTION = "goals"
