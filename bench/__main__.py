@@ -5,6 +5,7 @@ and a line in QUESTIONS.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ GOALS_SECTION = "goals"
 
 def main() -> None:
     asked, options, dry = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # nothing is left running
     figures, failed = dict[str, float](), list[str]()
     for question in asked:
         print(f"== {question.title}", file=sys.stderr)
