@@ -313,7 +313,7 @@ def test_a_stale_source_waits_until_it_is_located_again() -> None:
     plan.closed(command.stream, 1.0, Failure.STALE)
 
     assert plan.next(100.0) == []
-    assert plan.wants_locate()
+    assert plan.is_starved(100.0)
 
     plan.offer(PeerId("stale"))
 

@@ -1,6 +1,6 @@
 """Contents by digest, wherever they come from: whole files first, running downloads otherwise."""
 
-from p2p_client.content.manifest import Manifest
+from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.library.disk.opened import OpenContent
 from p2p_client.library.errors import ContentError, ContentUnknown
 from p2p_client.library.library import Library
@@ -13,12 +13,12 @@ class Contents:
 
     def __init__(self, library: Library, partials: Partials) -> None:
         self.partials = partials
-        self.library = library
+        self._library = library
 
     def size_of(self, digest: Digest) -> int:
         """Raises ContentUnknown."""
         try:
-            return self.library.size_of(digest)
+            return self._library.size_of(digest)
         except ContentUnknown:
             partial = self.partials.find(digest)
             if partial is None:
@@ -28,7 +28,7 @@ class Contents:
     def require(self, digest: Digest, offset: int, end: int) -> None:
         """Raises PiecesMissing where not all of this range can be given."""
         try:
-            self.library.size_of(digest)
+            self._library.size_of(digest)
         except ContentUnknown:
             partial = self.partials.find(digest)
             if partial is None:
@@ -39,7 +39,7 @@ class Contents:
         """Close it. Raises ContentUnknown, ContentChanged, ContentUnreadable; reading from it, also
         PiecesMissing."""
         try:
-            return await self.library.open(digest)
+            return await self._library.open(digest)
         except ContentError:
             partial = self.partials.find(digest)
             if partial is None:
@@ -49,9 +49,17 @@ class Contents:
     async def manifest(self, digest: Digest) -> Manifest:
         """Raises ContentUnknown, ContentChanged."""
         try:
-            return await self.library.manifest(digest)
+            return await self._library.manifest(digest)
         except ContentError:
             partial = self.partials.find(digest)
             if partial is None:
                 raise
             return partial.manifest
+
+    async def doubt(self, digest: Digest, manifest: Manifest, index: PieceIndex) -> None:
+        """Reads a piece again; where it is not what it was, the content is shown no more."""
+        partial = self.partials.find(digest)
+        if partial is None or self._library.has(digest):
+            await self._library.doubt(digest, manifest, index)
+        elif not await partial.has_still(index):
+            self.partials.close(partial, is_doubtful=True)
