@@ -13,12 +13,12 @@ class Contents:
 
     def __init__(self, library: Library, partials: Partials) -> None:
         self.partials = partials
-        self._library = library
+        self.library = library
 
     def size_of(self, digest: Digest) -> int:
         """Raises ContentUnknown."""
         try:
-            return self._library.size_of(digest)
+            return self.library.size_of(digest)
         except ContentUnknown:
             partial = self.partials.find(digest)
             if partial is None:
@@ -28,7 +28,7 @@ class Contents:
     def require(self, digest: Digest, offset: int, end: int) -> None:
         """Raises PiecesMissing where not all of this range can be given."""
         try:
-            self._library.size_of(digest)
+            self.library.size_of(digest)
         except ContentUnknown:
             partial = self.partials.find(digest)
             if partial is None:
@@ -39,7 +39,7 @@ class Contents:
         """Close it. Raises ContentUnknown, ContentChanged, ContentUnreadable; reading from it, also
         PiecesMissing."""
         try:
-            return await self._library.open(digest)
+            return await self.library.open(digest)
         except ContentError:
             partial = self.partials.find(digest)
             if partial is None:
@@ -49,7 +49,7 @@ class Contents:
     async def manifest(self, digest: Digest) -> Manifest:
         """Raises ContentUnknown, ContentChanged."""
         try:
-            return await self._library.manifest(digest)
+            return await self.library.manifest(digest)
         except ContentError:
             partial = self.partials.find(digest)
             if partial is None:
@@ -59,7 +59,7 @@ class Contents:
     async def doubt(self, digest: Digest, manifest: Manifest, index: PieceIndex) -> None:
         """Reads a piece again; where it is not what it was, the content is shown no more."""
         partial = self.partials.find(digest)
-        if partial is None or self._library.has(digest):
-            await self._library.doubt(digest, manifest, index)
+        if partial is None or self.library.has(digest):
+            await self.library.doubt(digest, manifest, index)
         elif not await partial.has_still(index):
             self.partials.close(partial, is_doubtful=True)
