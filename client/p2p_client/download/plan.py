@@ -174,10 +174,6 @@ class Plan:
             return False
         return not usable or (self._fed_at is not None and now - self._fed_at >= HUNGER_SECONDS)
 
-    def wants_locate(self) -> bool:
-        """Whether some source waits to be located again before it may be asked."""
-        return self._roster.wants_locate()
-
     def next(self, now: float) -> list[Command]:
         """What to do now; call it after every event and a few times a second.
 
