@@ -179,7 +179,10 @@ class Swarm:
             self._tell()
 
         def queued(place: Place) -> None:
-            self._tally.queued(fetcher.holding.source, place, time.monotonic())
+            now = time.monotonic()
+            self._plan.queued(stream, now)
+            self._tally.queued(fetcher.holding.source, place, now)
+            self._changed.set()
 
         writer = PieceWriter(self._assembly, offset, verified)
         try:
