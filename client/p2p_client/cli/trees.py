@@ -5,10 +5,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p_client.cli.progress import SECONDS_BETWEEN_EVENTS, Bar, download_record, failed_line
+from p2p_client.cli.progress import (
+    SECONDS_BETWEEN_EVENTS,
+    Bar,
+    download_record,
+    failed_line,
+    queued_line,
+)
 from p2p_client.cli.render import PROGRAM, Output, endpoint_or_none, rfc3339, takes_escapes
 from p2p_client.cli.sizes import show_rate, show_seconds, show_size
-from p2p_client.download.events import SourceFailed
+from p2p_client.download.events import Queued, SourceFailed
 from p2p_client.download.tree.events import (
     FileFailed,
     TreeEvent,
@@ -44,7 +50,7 @@ def tree_record(event: TreeEvent) -> dict[str, object]:
                 "files_done": event.files_done,
                 "files": event.files,
             }
-        case SourceFailed():
+        case SourceFailed() | Queued():
             return download_record(event)
         case FileFailed():
             return {
@@ -122,6 +128,8 @@ class TreeView:
         self._output = output
         self._bar = Bar() if takes_escapes(sys.stderr) and not output.json else None
         self._next_event_at = 0.0
+        self._name = ""
+        self._waits_for: set[str] = set()
         self.started = False
         self.failed: list[FileFailed] = []
 
@@ -140,9 +148,13 @@ class TreeView:
                 self.started = True
                 if self._bar is not None:
                     name = f"{event.path.name or event.path} ({_files(event.files)})"
+                    self._name = name
                     self._bar.start(name, event.resumed_bytes, event.size_bytes)
             case TreeProgress() if self._bar is not None:
                 self._bar.move(event.verified_bytes, event.size_bytes)
+                self._bar.name(self._name)
+            case Queued():
+                self._show_queued(event)
             case SourceFailed():
                 self.say(failed_line(event))
             case FileFailed():
@@ -150,6 +162,14 @@ class TreeView:
                     self.failed.append(event)
             case TreeFinished() if self._bar is not None:
                 self._bar.stop()
+
+    def _show_queued(self, event: Queued) -> None:
+        """In place of the name on a terminal, until there is progress; elsewhere once a source."""
+        if self._bar is not None:
+            self._bar.name(queued_line(event))
+        elif event.user not in self._waits_for:
+            self.say(queued_line(event))
+        self._waits_for.add(event.user)
 
     def _record(self, event: TreeEvent) -> None:
         if isinstance(event, TreeProgress):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from blake3 import blake3
 from tests.support.grants import GrantSigner
-from tests.support.sources import PEER_ID, Source, a_source, refusal_of
+from tests.support.sources import PEER_ID, Source, a_source, first_chunk, refusal_of
 
 from p2p.v1 import peer_pb2, types_pb2
 
@@ -121,6 +121,28 @@ async def test_a_grant_for_some_gives_these_alone(tmp_path: Path) -> None:
         messages = await packed(source, list(map(digest, contents)), grant)
 
     assert reasons(messages) == [types_pb2.ERROR_REASON_GRANT_MISMATCH, 0]
+
+
+async def test_one_who_waits_for_a_slot_is_told_its_place(tmp_path: Path) -> None:
+    (content,) = a_tree(tmp_path, 1)
+    large = bytes(40 * MIB)
+    (tmp_path / "tree/large").write_bytes(large)
+    async with a_source(tmp_path / "tree", insecure=True, max_uploads=1) as source:
+        other = source.fetch(digest(large).hex(), user="carol")
+        await first_chunk(other)  # and takes no more: the slot is taken
+        request = peer_pb2.FetchPackedRequest(digests=[digest(content)], wait_in_queue=True)
+        call = source.stub.FetchPacked(request, metadata=source.with_grant(None), timeout=30)
+
+        waiting = await call.read()
+        other.cancel()
+        messages = []
+        while isinstance(message := await call.read(), peer_pb2.FetchPackedResponse):
+            messages.append(message)
+
+    assert isinstance(waiting, peer_pb2.FetchPackedResponse)
+    assert (waiting.queue.position, waiting.queue.waiting_count) == (0, 1)
+    assert not waiting.contents
+    assert [came.data for came in messages[-1].contents] == [content]
 
 
 async def test_what_is_no_request_is_refused(tmp_path: Path) -> None:

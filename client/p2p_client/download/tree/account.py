@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from p2p_client.download.events import Event, SourceFailed
+from p2p_client.download.events import Event, Queued, SourceFailed
 from p2p_client.download.tally import Tally
 from p2p_client.download.tree.events import FileFailed, TreeEvent, TreeProgress
 from p2p_client.download.tree.plan import TreeFile
@@ -63,8 +63,12 @@ class Account:
             why = os.strerror(error.errno) if error.errno else str(error)
             self.failed(file, "TARGET_UNWRITABLE", f"cannot be written: {why}")
 
+    def waits(self, event: Queued) -> None:
+        """One of the downloads waits for a source."""
+        self._on_event(event)
+
     def _tell_of_source(self, event: Event) -> None:
-        if isinstance(event, SourceFailed):
+        if isinstance(event, SourceFailed | Queued):
             self._on_event(event)
 
     def progress(self, now: float, *, last: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""What the download of a tree tells while it runs, beside `SourceFailed`: frozen values."""
+"""What the download of a tree tells while it runs, beside `SourceFailed` and `Queued`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2p_client.download.events import SourceFailed
+from p2p_client.download.events import Queued, SourceFailed
 from p2p_client.models import Digest
 
 
@@ -66,4 +66,4 @@ class TreeFinished:
     sources: tuple[str, ...]
 
 
-TreeEvent = TreeStarted | TreeProgress | SourceFailed | FileFailed | TreeFinished
+TreeEvent = TreeStarted | TreeProgress | Queued | SourceFailed | FileFailed | TreeFinished

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from p2p_client.download.download import Downloader
-from p2p_client.download.events import Event, Progress, SourceFailed
+from p2p_client.download.events import Event, Progress, Queued, SourceFailed
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.staging import Staging, disk_error
 from p2p_client.download.tree.disk.writer import Writer
@@ -109,6 +109,8 @@ class _Watch:
                 self._account.tally.fetched(event.fetched_bytes - self._fetched_bytes)
                 self._verified_bytes = event.verified_bytes
                 self._fetched_bytes = event.fetched_bytes
+            case Queued():
+                self._account.waits(event)
             case SourceFailed():
                 self._account.tally.repeat(event)
 

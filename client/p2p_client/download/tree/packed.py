@@ -5,7 +5,8 @@ are those of the digest is not judged here, but their number is.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ import grpc
 
 from p2p.v1 import peer_pb2, types_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
-from p2p_client.download.fetcher import STALLED, Fetcher
+from p2p_client.download.fetcher import QUEUED, STALLED, Fetcher, place_of
+from p2p_client.download.waiting import Place, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Digest, Holding, ManifestDigest, Source
 from p2p_client.net.status import source_error
@@ -53,8 +55,13 @@ class PackedSource:
         self._pace = pace
         self._packs = True
 
-    async def fetch(self, wanted: Sequence[Asked]) -> AsyncGenerator[Came, None]:
+    async def fetch(
+        self, wanted: Sequence[Asked], on_queued: Callable[[Place], None] = lambda _: None
+    ) -> AsyncGenerator[Came, None]:
         """All that is wanted, in order, some at a time. Close it when done early.
+
+        Args:
+            on_queued: told whenever the source says that the call waits for an upload slot.
 
         Raises:
             SourceMisbehaved: it does not keep to what was asked for.
@@ -64,7 +71,7 @@ class PackedSource:
         done = 0
         if self._packs:
             try:
-                async with aclosing(self._packed(wanted)) as messages:
+                async with aclosing(self._packed(wanted, on_queued)) as messages:
                     async for came in messages:
                         done += len(came)
                         yield came
@@ -79,7 +86,9 @@ class PackedSource:
 
     # -- packed
 
-    async def _packed(self, wanted: Sequence[Asked]) -> AsyncGenerator[Came, None]:
+    async def _packed(
+        self, wanted: Sequence[Asked], on_queued: Callable[[Place], None]
+    ) -> AsyncGenerator[Came, None]:
         stub = PeerServiceStub(await self._channels.channel(self.source))
         request = peer_pb2.FetchPackedRequest(
             digests=[asked.digest for asked in wanted], wait_in_queue=True
@@ -87,7 +96,7 @@ class PackedSource:
         grant = self.source.grant
         metadata = (("authorization", f"Bearer {grant}"),) if grant else ()
         call: Call = stub.FetchPacked(request, metadata=metadata)
-        done = 0
+        done, wait = 0, Wait()
         try:
             while done < len(wanted):
                 message = await self._next(call)
@@ -95,14 +104,19 @@ class PackedSource:
                     raise SourceMisbehaved(
                         f"it ended {len(wanted) - done:,} contents early", reason="TOO_LITTLE_DATA"
                     )
+                if message.HasField("queue"):
+                    if wait.is_too_long(time.monotonic()):
+                        raise SourceUnavailable("it only ever lets us wait", reason=QUEUED)
+                    on_queued(place_of(message.queue))
+                    continue
+                wait.served()
                 came = [
                     _content(content, at, wanted)
                     for at, content in enumerate(message.contents, done)
                 ]
                 done += len(came)
-                if came:
-                    await self._pace.keep(sum(map(len, came)))
-                    yield came
+                await self._pace.keep(sum(map(len, came)))
+                yield came
         finally:
             call.cancel()
 

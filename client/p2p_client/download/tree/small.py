@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.writer import Arrived, Writer
@@ -15,6 +16,7 @@ from p2p_client.download.tree.givers import Givers
 from p2p_client.download.tree.handout import Call, Handout
 from p2p_client.download.tree.packed import Asked, Came, PackedSource
 from p2p_client.download.tree.plan import Content, TreeFile
+from p2p_client.download.waiting import Place
 from p2p_client.errors import SourceError, SourceMisbehaved, SourceStale
 from p2p_client.models import PeerId, Source
 
@@ -164,7 +166,7 @@ class SmallContents:
         asked = [self._asked(content) for content in call.contents]
         storing: asyncio.Task[None] | None = None
         try:
-            async with aclosing(source.fetch(asked)) as messages:
+            async with aclosing(source.fetch(asked, partial(self._queued, source))) as messages:
                 async for came in messages:
                     arrived = self._take(call, source, came)
                     if storing is not None:
@@ -184,6 +186,9 @@ class SmallContents:
             self._changed.set()
         if storing is not None:
             await asyncio.wait({storing})
+
+    def _queued(self, source: PackedSource, place: Place) -> None:
+        self._account.tally.queued(source.source, place, time.monotonic())
 
     def _take(self, call: Call, source: PackedSource, came: Came) -> list[Arrived]:
         arrived: list[Arrived] = []
