@@ -45,7 +45,6 @@ class Changes:
         self._pool = pool
         self._us = secrets.token_hex(4)
         self._callbacks: list[Callable[[Change], None]] = []
-        self._is_alone = False  # no other instance listens: as far as is known
 
     def listen(self, callback: Callable[[Change], None]) -> None:
         self._callbacks.append(callback)
@@ -65,7 +64,7 @@ class Changes:
         self, connection: Connection, peer_id: PeerId, held: Revision, batch: Batch
     ) -> None:
         number = None
-        if not batch.snapshot_id and not self._is_alone:
+        if not batch.snapshot_id and await _do_others_listen(connection):
             number = await feed.put_delta(connection, batch)
         await self._notify(connection, "catalog", [peer_id, held.epoch, held.counter, number])
 
@@ -102,7 +101,8 @@ class Changes:
             )
             self._tell(ChangesMissed())
             while True:
-                await self._look_around(connection)
+                # Raises when the connection is lost, which nothing else would show.
+                await connection.fetchval("SELECT 1", timeout=LOOK_SECONDS * 3)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         while True:
@@ -110,20 +110,7 @@ class Changes:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             log.debug("the connection that listens was lost")
         finally:
-            self._is_alone = False
             connection.terminate()
-
-    async def _look_around(self, connection: Connection) -> None:
-        """Who else listens; raises when the connection is lost, which nothing else would show."""
-        listeners = await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::oid "
-            "AND objid = $2::oid AND database = "
-            "(SELECT oid FROM pg_database WHERE datname = current_database())",
-            LOCK,
-            LISTENING,
-            timeout=LOOK_SECONDS * 3,
-        )
-        self._is_alone = listeners == 1
 
     async def _take(self, payload: str) -> None:
         who, kind, what = json.loads(payload)
@@ -148,6 +135,18 @@ class Changes:
     def _tell(self, change: Change) -> None:
         for callback in self._callbacks:
             callback(change)
+
+
+async def _do_others_listen(connection: Connection) -> bool:
+    """One instance alone need not leave anything for others to read."""
+    listeners = await connection.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::oid "
+        "AND objid = $2::oid AND objsubid = 2 AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())",
+        LOCK,
+        LISTENING,
+    )
+    return bool(listeners > 1)
 
 
 def _parts(items: Iterable[object], size_of: Callable[..., int]) -> Iterator[list[object]]:

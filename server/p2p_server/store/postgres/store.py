@@ -38,6 +38,7 @@ class PostgresStore:
     """Implements `SharedStore`."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._pool = Pool(url)
         self._changes = Changes(self._pool)
 
@@ -46,7 +47,7 @@ class PostgresStore:
             await migrate(self._pool)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
             raise StoreUnusable(
-                f"cannot open the database {without_password(self._pool.url)}: "
+                f"cannot open the database {without_password(self.url)}: "
                 f"{str(failure) or type(failure).__name__}"
             ) from failure
         await self._pool.open()
