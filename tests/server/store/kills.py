@@ -22,9 +22,12 @@ async def killed_after(lines: int, *arguments: str) -> list[bytes]:
         sys.executable, *arguments, stdout=subprocess.PIPE, cwd=ROOT, env=ENVIRONMENT
     )
     assert process.stdout is not None
-    seen = [await process.stdout.readline() for _ in range(lines)]
-    assert process.returncode is None, "it ended by itself"
-    process.kill()
+    try:
+        async with asyncio.timeout(60):
+            seen = [await process.stdout.readline() for _ in range(lines)]
+        assert all(seen), "it ended by itself"
+    finally:
+        process.kill()
     rest, _ = await process.communicate()
     return [*seen, *rest.splitlines()]
 

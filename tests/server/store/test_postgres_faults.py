@@ -120,8 +120,8 @@ NOTICE = "DO $$ BEGIN RAISE NOTICE 'in the middle'; PERFORM pg_sleep(600); END $
 schema.MIGRATIONS += ("CREATE TABLE later (x int); DROP TABLE partials;" + NOTICE,)
 
 def say(connection, message):
-    if str(message) == "in the middle":
-        print(message, flush=True)
+    if message.message == "in the middle":
+        print(message.message, flush=True)
 
 async def main():
     store = PostgresStore(sys.argv[1])
