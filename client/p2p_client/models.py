@@ -123,6 +123,34 @@ class Query:
     order: Order = Order.PATH
 
 
+class Happened(Enum):
+    """What a watch tells; the meanings are those of WatchEventKind."""
+
+    APPEARED = "appeared"
+    CHANGED = "changed"
+    GONE = "gone"
+    PEER_CAME = "peer_came"
+    PEER_LEFT = "peer_left"
+    STARTED_ANEW = "started_anew"
+    CAUGHT_UP = "caught_up"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One event of a watch."""
+
+    kind: Happened
+    peer: ListedPeer | None = None  # in all but the events about the watch itself
+    resource: Resource | None = None  # in events of a resource
+
+    @property
+    def listed(self) -> ListedResource | None:
+        """The resource with its peer, in events of a resource."""
+        if self.resource is None or self.peer is None:
+            return None
+        return ListedResource(self.resource, self.peer)
+
+
 class Verdict(Enum):
     """What the directory found of one of our candidate endpoints."""
 

@@ -14,7 +14,8 @@ then on. Its background work (heartbeats, announcing, hashing, serving) lives as
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,27 +23,32 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from p2p_client.config import Address, Settings
+from p2p_client.content.digest import parse_prefix
 from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Finished
 from p2p_client.download.place import safe_name
-from p2p_client.errors import DirectoryRefused, LocalRefusal, PeerError, UsageError
+from p2p_client.errors import DirectoryRefused, LocalRefusal, NotFound, PeerError, UsageError
 from p2p_client.membership.driver import Membership
 from p2p_client.models import (
     Digest,
     Endpoint,
+    Happened,
     Holding,
     ListedPeer,
     ListedResource,
     PeerId,
     Query,
+    WatchEvent,
 )
 from p2p_client.net.channels import PeerChannels
 from p2p_client.net.directory import DirectoryClient
+from p2p_client.net.directory.watch import OpenWatch
 from p2p_client.net.endpoints import candidate_endpoints
 from p2p_client.net.identity import Identity, load_or_create
 from p2p_client.net.trust import KnownDirectories
 from p2p_client.resolve import Content, contents_of, resolve
 from p2p_client.state import Joined, StateFolder, default_state_dir
+from p2p_client.watching import watch
 
 if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
     from p2p_client.library.events import LibraryEvent
@@ -309,6 +315,50 @@ class Peer:
             online += page
             if not token:
                 return online
+
+    async def watch(
+        self, query: Query | str = "", *, only_new: bool = False, with_peers: bool = True
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """What becomes of the resources that fit, and which peers come and go, until left.
+
+        First what is there now (unless `only_new`), then CAUGHT_UP, then each change as it happens.
+        Goes on by itself after a lost connection or a restart of the directory; STARTED_ANEW says
+        that something may be missing, and all that is there follows again. Leave it with `break`
+        inside `contextlib.aclosing`, or cancel its task.
+
+        Raises: UsageError for a query that no directory takes; DirectoryError where the watch
+        cannot begin, or cannot go on for good.
+        """
+        wanted = Query(text=query) if isinstance(query, str) else query
+
+        def open_at(token: str) -> Awaitable[OpenWatch]:
+            return self._call(
+                lambda directory: directory.watch(
+                    wanted, token, only_new=only_new, with_peers=with_peers
+                )
+            )
+
+        async with aclosing(watch(open_at)) as events:
+            async for event in events:
+                yield event
+
+    async def appears(self, target: str, *, owner: str | None = None) -> Content:
+        """Waits until somebody online shares what a TARGET means; the one content it is then.
+
+        Raises: UsageError; Ambiguous; DirectoryError as `watch` does.
+        """
+        last_part = target.rpartition("/")[2].rpartition(":")[2]
+        prefix = parse_prefix(target)
+        about = Query(digest_prefix=prefix) if prefix else Query(text=last_part)
+        async with aclosing(self.watch(about, only_new=True, with_peers=False)) as events:
+            async for event in events:  # the first says that the watch is on
+                if event.kind is Happened.GONE:
+                    continue
+                try:
+                    return await self.resolve(target, owner=owner)
+                except NotFound:
+                    continue
+        raise AssertionError("a watch never ends by itself")
 
     async def resolve(self, target: str, *, owner: str | None = None) -> Content:
         """The one content that a TARGET means. Raises: UsageError, NotFound, Ambiguous."""

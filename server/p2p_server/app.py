@@ -1,17 +1,26 @@
 """Composes a directory and runs it: what is started in which order, and stopped in the reverse."""
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import resource
 import signal
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from p2p_server import logs
 from p2p_server.config import Address, Config, PostgresUrl
@@ -21,18 +30,30 @@ from p2p_server.directory.directory import Directory
 from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import Limits
 from p2p_server.directory.trust.keyring import make_secrets, open_keyring
-from p2p_server.rpc.interceptor import note_at_debug
+from p2p_server.rpc.calls import note_at_debug
 from p2p_server.rpc.serve import DirectoryServer
 from p2p_server.store.base import SharedStore, Store
 from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.sqlite import SqliteStore
 
+if TYPE_CHECKING:
+    from p2p_server.metrics import Metrics
+
+# So long may a thread of the store, back from SQLite, wait for a busy event loop, or that for it.
+SWITCH_SECONDS: Final = 0.001
 SWEEP_SECONDS: Final = 0.25
+FEED_SWEEP_SECONDS: Final = 10.0
+FEED_RETRY_SECONDS: Final = 0.1
+BEATS_PER_PING: Final = 4
+STORE_SILENT_SECONDS: Final = 6.0  # longer than another process may keep it locked
+TOTALS_SECONDS: Final = 10.0
 PURGE_SECONDS: Final = 10.0
 PURGE_SLICE_ROWS: Final = 1_000
 PURGE_PAUSE_SECONDS: Final = 0.05  # between slices: others get their turn at the writer
 KEPT_AFTER_END_SECONDS: Final = 3600.0
 GRACE_SECONDS: Final = 4.0
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +66,24 @@ class SystemClock:
         return time.time()
 
 
+class AsyncSignal:
+    """Implements `Signal` of the directory's watching."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        was_set = self._event.is_set()
+        self._event.clear()
+        return was_set
+
+
 @dataclass(frozen=True, slots=True)
 class RunningDirectory:
     """A directory that serves."""
@@ -53,11 +92,13 @@ class RunningDirectory:
     fingerprint: str
     server: DirectoryServer
     directory: Directory
+    metrics: Address | None = None  # where its metrics are read
 
 
 async def serve(config: Config, on_ready: Callable[[RunningDirectory], None]) -> None:
     """Serves until SIGTERM or SIGINT. Raises what `running` raises."""
     _raise_open_files_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,11 +123,11 @@ async def running(config: Config, limits: Limits | None = None) -> AsyncIterator
 
     Raises StoreUnusable, KeyringBroken, ListenFailed, OSError.
     """
-    limits = limits or Limits()
+    limits = limits or config.limits
     alone: AbstractContextManager[None] = nullcontext()
     if isinstance(config.database, Path):
         config.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        alone = _alone_on(config.database)
+        alone = alone_on(config.database)
     with alone:
         async with _running(config, limits) as directory:
             yield directory
@@ -109,7 +150,7 @@ def store_at(database: Path | PostgresUrl) -> tuple[Store, SharedStore | None]:
 
 
 @contextmanager
-def _alone_on(database: Path) -> Iterator[None]:
+def alone_on(database: Path) -> Iterator[None]:
     """Two directories on one database would end each other's leases. Raises StoreUnusable."""
     descriptor = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -127,59 +168,102 @@ def _alone_on(database: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirectory]:
+    metrics = None if config.metrics is None else _new_metrics()
     store, shared = store_at(config.database)
     await store.open()
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
         keyring = open_keyring(await store.secrets(lambda: make_secrets(os.urandom)))
         wake = asyncio.Event()
         directory = Directory(
-            store,
+            store if metrics is None else metrics.timed(store),
             SystemClock(),
             keyring,
             lease_seconds=config.lease_seconds,
+            lease_is_exact=config.lease_is_exact,
             limits=limits,
             entropy=os.urandom,
-            tell=logs.tell,
+            tell=logs.tell if metrics is None else _both(logs.tell, metrics.tell),
             wake_dialback=wake.set,
+            new_signal=AsyncSignal,
+            pause=asyncio.sleep,
             shared=shared,
         )
         await directory.sessions.restore()
+        page = None
+        if metrics is not None and config.metrics is not None:
+            metrics.about(directory)
+            page = stack.enter_context(metrics.served(config.metrics))
         server = DirectoryServer(
-            directory, limits, keyring, insecure=config.insecure, observe=note_at_debug
+            directory,
+            limits,
+            keyring,
+            insecure=config.insecure,
+            observe=note_at_debug if metrics is None else _both(note_at_debug, metrics.observe),
         )
         listen = Address(config.listen.host, await server.start(config.listen))
+        stack.push_async_callback(server.stop, 0)
         probe = insecure_probe() if config.insecure else tls_probe()
-        dialback = Dialback(directory.reachability, probe, wake)
-        try:
-            async with _working(store, shared, directory, dialback, server):
-                yield RunningDirectory(listen, keyring.directory_id, server, directory)
-                await server.stop(GRACE_SECONDS)
-        finally:
-            await server.stop(0)
-    finally:
-        await store.close()
+        work = [
+            Dialback(directory.reachability, probe, wake).run(),
+            _repeat(FEED_RETRY_SECONDS, directory.feed.run),
+            _repeat(FEED_SWEEP_SECONDS, directory.feed.sweep),
+            _repeat(SWEEP_SECONDS, _Pulse(store, directory).beat, server.set_serving),
+            _repeat(PURGE_SECONDS, lambda: _purge(store)),
+        ]
+        if shared is not None:
+            work.append(shared.run())
+        if metrics is not None:
+            work.append(_repeat(TOTALS_SECONDS, partial(metrics.look, store)))
+        async with _working(work):
+            yield RunningDirectory(listen, keyring.directory_id, server, directory, page)
+            await server.stop(GRACE_SECONDS)
+
+
+def _new_metrics() -> "Metrics":
+    from p2p_server.metrics import Metrics  # its library is loaded where it is wanted
+
+    return Metrics()
+
+
+def _both(first: Callable[[T], None], second: Callable[[T], None]) -> Callable[[T], None]:
+    def tell(what: T) -> None:
+        first(what)
+        second(what)
+
+    return tell
 
 
 @asynccontextmanager
-async def _working(
-    store: Store,
-    shared: SharedStore | None,
-    directory: Directory,
-    dialback: Dialback,
-    server: DirectoryServer,
-) -> AsyncIterator[None]:
+async def _working(work: Sequence[Coroutine[object, object, None]]) -> AsyncIterator[None]:
     """What goes on beside the calls, within the block."""
     async with asyncio.TaskGroup() as tasks:
-        work = [
-            tasks.create_task(dialback.run()),
-            tasks.create_task(_repeat(SWEEP_SECONDS, directory.sessions.sweep, server.set_serving)),
-            tasks.create_task(_repeat(PURGE_SECONDS, lambda: _purge(store))),
-        ]
-        if shared is not None:
-            work.append(tasks.create_task(shared.run()))
+        running = [tasks.create_task(each) for each in work]
         yield
-        for task in work:
+        for task in running:
             task.cancel()
+
+
+class _Pulse:
+    """What is done all the time, and shows by failing that the directory is not well."""
+
+    def __init__(self, store: Store, directory: Directory) -> None:
+        self._store = store
+        self._directory = directory
+        self._beats = 0
+
+    async def beat(self) -> None:
+        """Raises StoreUnavailable, also for a store that does not answer."""
+        sessions = self._directory.sessions
+        await sessions.sweep()
+        self._beats += 1
+        try:
+            async with asyncio.timeout(STORE_SILENT_SECONDS):
+                await sessions.look_for_others()
+                if self._beats % BEATS_PER_PING == 0:
+                    await self._store.ping()
+        except TimeoutError:
+            raise StoreUnavailable from None
 
 
 async def _repeat(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from p2p_server import cli_upkeep
 from p2p_server.config import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_LISTEN,
@@ -26,6 +27,7 @@ from p2p_server.config import (
     parse_address,
     parse_lease,
 )
+from p2p_server.directory.models import Limits
 
 if TYPE_CHECKING:
     from p2p_server.app import RunningDirectory
@@ -42,6 +44,9 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Look after user names.", no_args_is_help=True)
 app.add_typer(users, name="users")
+app.command()(cli_upkeep.check)
+app.command()(cli_upkeep.backup)
+app.command()(cli_upkeep.restore)
 
 Listen = Annotated[
     str | None,
@@ -63,6 +68,18 @@ Lease = Annotated[
         help=f"How long a silent peer stays listed.  [default: {DEFAULT_LEASE_SECONDS:g}]",
     ),
 ]
+MetricsAt = Annotated[
+    str | None,
+    typer.Option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there."),
+]
+DEFAULT_LIMITS = Limits()
+
+
+def most(about: str) -> Any:
+    """An option for a limit."""
+    return typer.Option(min=0, help=about, show_default=True)
+
+
 Insecure = Annotated[bool, typer.Option("--insecure", help="No TLS: for loopback and debugging.")]
 Format = Annotated[LogFormat | None, typer.Option(help="How to log.  [default: text]")]
 Version = Annotated[bool, typer.Option("--version", help="Show the version and exit.")]
@@ -79,6 +96,8 @@ class Flags:
     lease: float | None = None
     insecure: bool = False
     log_format: LogFormat | None = None
+    metrics: str | None = None
+    limits: Limits | None = None
 
     def over(self, earlier: "Flags") -> "Flags":
         given = {
@@ -95,6 +114,9 @@ class Flags:
             lease_seconds=parse_lease(DEFAULT_LEASE_SECONDS if self.lease is None else self.lease),
             insecure=self.insecure,
             log_format=self.log_format or LogFormat.TEXT,
+            lease_is_exact=self.lease is not None,
+            metrics=None if self.metrics is None else parse_address(self.metrics, "--metrics"),
+            limits=self.limits or Limits(),
         )
 
 
@@ -107,6 +129,7 @@ def main_command(
     lease: Lease = None,
     insecure: Insecure = False,
     log_format: Format = None,
+    metrics: MetricsAt = None,
     version: Version = False,
 ) -> None:
     if version:
@@ -114,7 +137,7 @@ def main_command(
 
         typer.echo(f"p2p-server {software_version()}")
         raise typer.Exit
-    context.obj = Flags(listen, state_dir, store, lease, insecure, log_format)
+    context.obj = Flags(listen, state_dir, store, lease, insecure, log_format, metrics)
     if context.invoked_subcommand is None:
         _serve(context.obj)
 
@@ -128,9 +151,49 @@ def serve(
     lease: Lease = None,
     insecure: Insecure = False,
     log_format: Format = None,
+    metrics: MetricsAt = None,
+    max_resources_per_user: Annotated[int, most("Resources that one user may list.")] = (
+        DEFAULT_LIMITS.max_resources_per_user
+    ),
+    max_peers_per_user: Annotated[int, most("Peers that one user may have online.")] = (
+        DEFAULT_LIMITS.max_peers_per_user
+    ),
+    max_sessions_per_address: Annotated[int, most("Sessions from one address; 0: any.")] = (
+        DEFAULT_LIMITS.max_sessions_per_address
+    ),
+    max_announces_per_minute: Annotated[int, most("Announces of one user; 0: any.")] = (
+        DEFAULT_LIMITS.max_announces_per_minute
+    ),
+    max_watchers: Annotated[int, most("Watches of all users at once.")] = (
+        DEFAULT_LIMITS.max_watchers
+    ),
+    max_watchers_per_user: Annotated[int, most("Watches of one user at once.")] = (
+        DEFAULT_LIMITS.max_watchers_per_user
+    ),
+    max_calls: Annotated[int, most("Calls at once; questions are refused first.")] = (
+        DEFAULT_LIMITS.max_calls
+    ),
+    max_streams_per_connection: Annotated[int, most("Calls of one connection at once.")] = (
+        DEFAULT_LIMITS.max_streams_per_connection
+    ),
+    max_request_bytes: Annotated[
+        int, typer.Option(min=64 << 10, max=4 << 20, help="Bytes of one request.")
+    ] = DEFAULT_LIMITS.max_request_bytes,
 ) -> None:
     """Run the directory until stopped (the default)."""
-    _serve(Flags(listen, state_dir, store, lease, insecure, log_format).over(context.obj))
+    limits = Limits(
+        max_resources_per_user=max_resources_per_user,
+        max_peers_per_user=max_peers_per_user,
+        max_sessions_per_address=max_sessions_per_address,
+        max_announces_per_minute=max_announces_per_minute,
+        max_watchers=max_watchers,
+        max_watchers_per_user=max_watchers_per_user,
+        max_calls=max_calls,
+        max_streams_per_connection=max_streams_per_connection,
+        max_request_bytes=max_request_bytes,
+    )
+    flags = Flags(listen, state_dir, store, lease, insecure, log_format, metrics, limits)
+    _serve(flags.over(context.obj))
 
 
 @users.command("list")
@@ -218,11 +281,13 @@ def _serve(flags: Flags) -> None:
 
 def _show_ready(config: Config, running: "RunningDirectory") -> None:
     listen, fingerprint = str(running.listen), running.fingerprint
+    metrics = None if running.metrics is None else str(running.metrics)
     if config.log_format is LogFormat.JSON:
         ready = {"event": "ready", "listen": listen, "fingerprint": fingerprint}
-        line = json.dumps(ready)
+        line = json.dumps(ready | ({} if metrics is None else {"metrics": metrics}))
     else:
         line = f"directory ready on {listen}, fingerprint {fingerprint}"
+        line += "" if metrics is None else f", metrics at http://{metrics}/metrics"
     print(line, flush=True)
 
 

@@ -2,13 +2,15 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
+
+from p2p_server.directory.models import Limits
 
 DEFAULT_LISTEN: Final = "[::]:50051"
 DEFAULT_LEASE_SECONDS: Final = 30.0
@@ -61,13 +63,16 @@ class Config:
     lease_seconds: float
     insecure: bool
     log_format: LogFormat
+    lease_is_exact: bool = True  # False: it grows with the number of peers
+    metrics: Address | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, option: str = "--listen") -> Address:
     """Raises UsageError."""
     found = _ADDRESS.fullmatch(text)
     if found is None or int(found[3]) > 65_535:
-        raise UsageError(f"--listen {text!r} is not HOST:PORT, such as {DEFAULT_LISTEN}")
+        raise UsageError(f"{option} {text!r} is not HOST:PORT, such as {DEFAULT_LISTEN}")
     return Address(found[1] or found[2], int(found[3]))
 
 

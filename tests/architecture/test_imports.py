@@ -19,6 +19,7 @@ FORBIDDEN = {
     "server/p2p_server/rpc": SQL,
     "server/p2p_server/dialback": SQL,
     "server/p2p_server/cli.py": WIRE | SQL,
+    "server/p2p_server/cli_upkeep.py": WIRE | SQL,
     "server/p2p_server/config.py": IO | WIRE,
     "server/p2p_server/logs.py": IO | WIRE,
     "client/p2p_client/content": IO | WIRE,

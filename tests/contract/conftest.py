@@ -10,7 +10,13 @@ from tests.support.raw_directory import RawDirectory, directory_running
 from p2p_server.app import RunningDirectory
 from p2p_server.directory.models import Limits
 
-LIMITS = Limits(max_resources_per_user=50, max_peers_per_user=3)
+LIMITS = Limits(
+    max_resources_per_user=50,
+    max_peers_per_user=3,
+    max_watchers_per_user=2,
+    max_announces_per_minute=60,
+    max_sessions_per_address=60,
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import apsw
 import pytest
 from tests.contract.conftest import LIMITS, Served, database_locked
 from tests.support.certificates import key_pair, peer_key_pair
-from tests.support.raw_directory import Refusal, refusal, resource
+from tests.support.raw_directory import RawDirectory, Refusal, refusal, resource
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
@@ -165,6 +165,63 @@ async def an_invented_page_token(served: Served) -> Refusal:
     return await refusal(alice.query(page_token="AAAA"))
 
 
+@raises("TOO_MANY_ANNOUNCES")
+async def announcing_without_a_pause(served: Served) -> Refusal:
+    alice = await served.raw.share("alice")
+    for number in range(LIMITS.max_announces_per_minute):
+        await alice.announce(resource(f"{number % 10}.txt", content=str(number)))
+
+    return await refusal(alice.announce())
+
+
+@raises("TOO_MANY_SESSIONS")
+async def one_session_too_many_from_an_address(served: Served) -> Refusal:
+    for number in range(LIMITS.max_sessions_per_address):
+        await served.raw.register(f"user{number}")
+
+    return await refusal(served.raw.register("one-more"))
+
+
+@raises("TOO_MANY_WATCHERS")
+async def one_watch_too_many(served: Served) -> Refusal:
+    alice = await served.raw.register("alice")
+    watches = [alice.watch() for _ in range(LIMITS.max_watchers_per_user)]
+    for watch in watches:
+        await watch.next_response()
+
+    return await refusal(alice.watch().next_response())
+
+
+@raises("RESUME_TOKEN_INVALID")
+async def an_invented_resume_token(served: Served) -> Refusal:
+    alice = await served.raw.register("alice")
+
+    return await refusal(alice.watch(resume_token="AAAA").next_response())
+
+
+@raises("WATCH_TOO_SLOW")
+async def a_watcher_that_reads_nothing_while_much_happens(served: Served) -> Refusal:
+    alice, bob = await served.raw.share("alice"), await served.raw.register("bob")
+    target, pem = f"127.0.0.1:{served.running.listen.port}", served.raw.certificate_pem
+    bob.directory = RawDirectory(target, pem, small_window=True)
+    watch = bob.watch()
+    await watch.until("CAUGHT_UP")
+    served.running.directory.feed.log.most_held = 100  # instead of minutes of announcing
+    deep = "/".join(["x" * 250] * 3)
+
+    async def announce_and_look() -> Refusal:
+        for number in range(LIMITS.max_announces_per_minute):
+            many = [resource(f"{i}/{deep}", f"{number}-{i}") for i in range(50)]
+            await alice.announce(*many)
+        while True:
+            await watch.next_response()
+
+    try:
+        return await refusal(announce_and_look())
+    finally:
+        await bob.directory.channel.close()
+
+
 def reasons_of_a_directory() -> dict[str, str]:
     own: list[type[DirectoryError]] = [InternalError, *DirectoryError.__subclasses__()]
     return {error.reason: error.code for error in own}
@@ -198,6 +255,8 @@ async def test_a_refusal_has_its_code_and_reason(served: Served, reason: str) ->
         ("TOO_LARGE", {"limit": "5000"}),
         ("TOO_MANY_PEERS", {"limit": "3"}),
         ("TOO_MANY_RESOURCES", {"limit": "50"}),
+        ("TOO_MANY_WATCHERS", {"limit": "2"}),
+        ("TOO_MANY_SESSIONS", {"limit": "60"}),
         ("REVISION_MISMATCH", {"held_epoch": "", "held_counter": "0"}),
     ],
 )

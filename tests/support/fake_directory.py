@@ -83,6 +83,10 @@ class FakeDirectory(directory_pb2_grpc.DirectoryServiceServicer):
         self.refuse_once: dict[str, tuple[grpc.StatusCode, str]] = {}
         self.stall: set[str] = set()
         self.lie: dict[str, Callable[[Any], object]] = {}
+        self.watches: list[pb.WatchRequest] = []
+        self.watched: asyncio.Queue[pb.WatchResponse | tuple[grpc.StatusCode, str]] = (
+            asyncio.Queue()
+        )
         self._challenges: set[bytes] = set()
         self._server: grpc.aio.Server | None = None
 
@@ -243,6 +247,19 @@ class FakeDirectory(directory_pb2_grpc.DirectoryServiceServicer):
                     grant="a.b.c",
                 )
         return self._lied("Locate", answer)
+
+    async def Watch(  # type: ignore[override]  # the stubs know streams as iterators only
+        self, request: pb.WatchRequest, context: Context
+    ) -> None:
+        """Tells the responses that were put in `watched`, noting each request."""
+        await self._meet_peer("Watch", context)
+        self.watches.append(request)
+        while True:
+            answer = await self.watched.get()
+            if isinstance(answer, pb.WatchResponse):
+                await context.write(self._lied("Watch", answer))
+            else:
+                await _refuse(context, *answer)
 
     # --- details -------------------------------------------------------------------------------
 

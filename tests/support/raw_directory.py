@@ -88,14 +88,19 @@ def sign(pair: KeyPair, signed: bytes) -> bytes:
 
 
 class RawDirectory:
-    def __init__(self, target: str, certificate_pem: bytes | None) -> None:
+    def __init__(
+        self, target: str, certificate_pem: bytes | None, *, small_window: bool = False
+    ) -> None:
         options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+        if small_window:  # so that little fits in it that nobody reads
+            options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
         if certificate_pem is None:
             self.channel = grpc.aio.insecure_channel(target, options=options)
         else:
             options.append(("grpc.ssl_target_name_override", "directory.p2p.invalid"))  # type: ignore[arg-type]  # values may be text
             credentials = grpc.ssl_channel_credentials(certificate_pem)
             self.channel = grpc.aio.secure_channel(target, credentials, options=options)
+        self.certificate_pem = certificate_pem
         self.listeners: list[Listener] = []
         self.stub: Any = directory_pb2_grpc.DirectoryServiceStub(self.channel)
 
@@ -173,6 +178,7 @@ class RawSession:
     granted: pb.RegisterResponse
     counter: int = field(default=0)
     epoch: str = "e1"
+    snapshot_id: str = "s1"
 
     @property
     def token(self) -> str:
@@ -212,7 +218,9 @@ class RawSession:
         if base:
             request.base.CopyFrom(types.Revision(epoch=self.epoch, counter=base))
         else:
-            request.snapshot.CopyFrom(pb.Snapshot(snapshot_id="s1", batch_index=0, last=True))
+            request.snapshot.CopyFrom(
+                pb.Snapshot(snapshot_id=self.snapshot_id, batch_index=0, last=True)
+            )
         return await self.send_announce(request)
 
     async def send_announce(self, request: pb.AnnounceRequest) -> pb.AnnounceResponse:
@@ -227,10 +235,51 @@ class RawSession:
         answer: pb.ListPeersResponse = await self.call("ListPeers", pb.ListPeersRequest(**fields))
         return answer
 
+    def watch(self, **fields: Any) -> "RawWatch":
+        metadata = (("authorization", f"Bearer {self.token}"),)
+        return RawWatch(self.directory.stub.Watch(pb.WatchRequest(**fields), metadata=metadata))
+
     async def locate(self, *digests: str, **fields: Any) -> pb.LocateResponse:
         request = pb.LocateRequest(digests=digests, **fields)
         answer: pb.LocateResponse = await self.call("Locate", request)
         return answer
+
+
+@dataclass
+class RawWatch:
+    """An open watch, and what it told so far in words: `appeared alice a.txt`, `peer_came bob`."""
+
+    call: Any
+    told: list[str] = field(default_factory=list)
+    resume_token: str = ""
+
+    async def next_response(self) -> pb.WatchResponse:
+        async with asyncio.timeout(CALL_SECONDS):
+            answer = await self.call.read()
+        if answer is grpc.aio.EOF:
+            await self.call  # raises why
+            raise AssertionError("the watch ended without an error")
+        assert isinstance(answer, pb.WatchResponse)
+        users = {peer.peer_id: peer.user for peer in answer.peers}
+        for event in answer.events:
+            kind = pb.WatchEventKind.Name(event.kind).removeprefix("WATCH_EVENT_KIND_")
+            words = [kind.removeprefix("RESOURCE_").lower()]
+            words += [users[event.peer_id]] if event.peer_id else []
+            words += [event.resource.path] if event.HasField("resource") else []
+            self.told.append(" ".join(words))
+        self.resume_token = answer.resume_token
+        return answer
+
+    async def until(self, last: str) -> list[str]:
+        """What is told up to and with that event; it is forgotten then."""
+        while last.lower() not in self.told:
+            await self.next_response()
+        at = self.told.index(last.lower()) + 1
+        found, self.told = self.told[:at], self.told[at:]
+        return found
+
+    def cancel(self) -> None:
+        self.call.cancel()
 
 
 def resource(path: str, content: str = "", **fields: Any) -> types.Resource:

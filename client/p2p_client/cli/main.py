@@ -20,12 +20,13 @@ from p2p_client.cli.commands.join import join
 from p2p_client.cli.commands.menu import menu
 from p2p_client.cli.commands.search import peers, search
 from p2p_client.cli.commands.share import share
+from p2p_client.cli.commands.watch import watch
 from p2p_client.cli.failures import ReaderGone, Stopped, guarded, prepare_streams
 from p2p_client.cli.options import GlobalOptions, hoist
 from p2p_client.cli.render import PROGRAM, Output
 from p2p_client.errors import UsageError
 
-COMMANDS = ("join", "share", "search", "peers", "get", "id", "identity", "menu")
+COMMANDS = ("join", "share", "search", "watch", "peers", "get", "id", "identity", "menu")
 
 
 class Commands(TyperGroup):
@@ -126,6 +127,7 @@ def root(
 app.command()(join)
 app.command()(share)
 app.command()(search)
+app.command()(watch)
 app.command()(peers)
 app.command()(get)
 app.command("id")(id_)

@@ -124,6 +124,58 @@ listed.
 """
 Global___EndpointVerdict: _TypeAlias = EndpointVerdict  # noqa: Y015
 
+class _WatchEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WatchEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WatchEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WATCH_EVENT_KIND_UNSPECIFIED: _WatchEventKind.ValueType  # 0
+    """Never sent."""
+    WATCH_EVENT_KIND_RESOURCE_APPEARED: _WatchEventKind.ValueType  # 1
+    """A resource that matches is listed now."""
+    WATCH_EVENT_KIND_RESOURCE_CHANGED: _WatchEventKind.ValueType  # 2
+    """A resource that matches has new content, time or media type; `resource` is what it is now. One
+    that did not match before is told as changed too.
+    """
+    WATCH_EVENT_KIND_RESOURCE_GONE: _WatchEventKind.ValueType  # 3
+    """A resource is not listed any more, or no longer matches; `resource` is what it was last."""
+    WATCH_EVENT_KIND_PEER_CAME: _WatchEventKind.ValueType  # 4
+    """A peer is online and listed now."""
+    WATCH_EVENT_KIND_PEER_LEFT: _WatchEventKind.ValueType  # 5
+    """A peer is not listed any more, and with it nothing that it shared, whether told as gone or not."""
+    WATCH_EVENT_KIND_STARTED_ANEW: _WatchEventKind.ValueType  # 6
+    """Events are missing from here: forget what you know; all that is there now follows (with
+    `only_new`: nothing but what changes from now on).
+    """
+    WATCH_EVENT_KIND_CAUGHT_UP: _WatchEventKind.ValueType  # 7
+    """All that was there at the beginning has been told."""
+
+class WatchEventKind(_WatchEventKind, metaclass=_WatchEventKindEnumTypeWrapper):
+    """What happened."""
+
+WATCH_EVENT_KIND_UNSPECIFIED: WatchEventKind.ValueType  # 0
+"""Never sent."""
+WATCH_EVENT_KIND_RESOURCE_APPEARED: WatchEventKind.ValueType  # 1
+"""A resource that matches is listed now."""
+WATCH_EVENT_KIND_RESOURCE_CHANGED: WatchEventKind.ValueType  # 2
+"""A resource that matches has new content, time or media type; `resource` is what it is now. One
+that did not match before is told as changed too.
+"""
+WATCH_EVENT_KIND_RESOURCE_GONE: WatchEventKind.ValueType  # 3
+"""A resource is not listed any more, or no longer matches; `resource` is what it was last."""
+WATCH_EVENT_KIND_PEER_CAME: WatchEventKind.ValueType  # 4
+"""A peer is online and listed now."""
+WATCH_EVENT_KIND_PEER_LEFT: WatchEventKind.ValueType  # 5
+"""A peer is not listed any more, and with it nothing that it shared, whether told as gone or not."""
+WATCH_EVENT_KIND_STARTED_ANEW: WatchEventKind.ValueType  # 6
+"""Events are missing from here: forget what you know; all that is there now follows (with
+`only_new`: nothing but what changes from now on).
+"""
+WATCH_EVENT_KIND_CAUGHT_UP: WatchEventKind.ValueType  # 7
+"""All that was there at the beginning has been told."""
+Global___WatchEventKind: _TypeAlias = WatchEventKind  # noqa: Y015
+
 @_typing.final
 class GetDirectoryInfoRequest(_message.Message):
     """Asks who the directory is."""
@@ -1050,3 +1102,109 @@ class Source(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Source: _TypeAlias = Source  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """What to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    ONLY_NEW_FIELD_NUMBER: _builtins.int
+    WITHOUT_PEERS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    only_new: _builtins.bool
+    """True: only what changes from now on. False: first all that is there now."""
+    without_peers: _builtins.bool
+    """True: nothing about peers, but about resources."""
+    resume_token: _builtins.str
+    """`resume_token` of the last response received: goes on after it. Empty: from the beginning. The
+    other fields must be as they were then.
+    """
+    @_builtins.property
+    def query(self) -> Global___QueryRequest:
+        """Criteria for resources, as in Query; `order`, `page_size` and `page_token` are ignored. With
+        `owner`, peers of others are not told either. Absent: everything.
+        """
+
+    def __init__(
+        self,
+        *,
+        query: Global___QueryRequest | None = ...,
+        only_new: _builtins.bool = ...,
+        without_peers: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["only_new", b"only_new", "query", b"query", "resume_token", b"resume_token", "without_peers", b"without_peers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """Some events, at most 1 MiB encoded; maybe none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Where to go on after a cut. Opaque; good for some minutes, and as long as the directory runs."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchEvent]:
+        """In the order in which they happened."""
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListedPeer]:
+        """Peers named in `events`, each once."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___WatchEvent] | None = ...,
+        peers: _abc.Iterable[Global___ListedPeer] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "peers", b"peers", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class WatchEvent(_message.Message):
+    """One event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PEER_ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    kind: Global___WatchEventKind.ValueType
+    """What happened."""
+    peer_id: _builtins.str
+    """Peer that it happened to, in `peers` of the same response; empty for STARTED_ANEW and CAUGHT_UP."""
+    @_builtins.property
+    def resource(self) -> _types_pb2.Resource:
+        """The resource; absent in events that are not about one."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___WatchEventKind.ValueType = ...,
+        peer_id: _builtins.str = ...,
+        resource: _types_pb2.Resource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resource", b"resource"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "peer_id", b"peer_id", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEvent: _TypeAlias = WatchEvent  # noqa: Y015

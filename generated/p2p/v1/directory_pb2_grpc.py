@@ -84,6 +84,11 @@ class DirectoryServiceStub:
                 request_serializer=p2p_dot_v1_dot_directory__pb2.LocateRequest.SerializeToString,
                 response_deserializer=p2p_dot_v1_dot_directory__pb2.LocateResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/p2p.v1.DirectoryService/Watch',
+                request_serializer=p2p_dot_v1_dot_directory__pb2.WatchRequest.SerializeToString,
+                response_deserializer=p2p_dot_v1_dot_directory__pb2.WatchResponse.FromString,
+                _registered_method=True)
 
 
 class DirectoryServiceServicer:
@@ -116,7 +121,7 @@ class DirectoryServiceServicer:
         INVALID_ARGUMENT / CERTIFICATE_INVALID; FIELD_INVALID for user, peer_id, endpoints.
         ALREADY_EXISTS / USERNAME_TAKEN: the name, compared without case, belongs to another key.
         PERMISSION_DENIED / PEER_ID_TAKEN.
-        RESOURCE_EXHAUSTED / TOO_MANY_PEERS.
+        RESOURCE_EXHAUSTED / TOO_MANY_PEERS, TOO_MANY_SESSIONS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +150,7 @@ class DirectoryServiceServicer:
         Errors:
         ABORTED / REVISION_MISMATCH: announce a snapshot.
         FAILED_PRECONDITION / PEER_UNLISTED.
-        RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_LARGE.
+        RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_MANY_ANNOUNCES, TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +180,27 @@ class DirectoryServiceServicer:
         and unknown digests.
 
         Errors: INVALID_ARGUMENT / PAGE_TOKEN_INVALID, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Watch tells, until one side ends it, what becomes of the resources that a query finds, and which
+        peers come and go: first what is there now, then CAUGHT_UP, then each change. A peer that comes
+        online makes its resources appear, one that goes makes them gone.
+
+        Events of one peer come in their order. An event may be told twice (after a resume, or when
+        something changes while the beginning is told), none is left out: who applies them in order has
+        in the end what Query would answer. Where the directory cannot go on without a gap (it restarted,
+        or the token is too old) it says STARTED_ANEW and begins again from what is there now.
+
+        At least every 30 s there is a response, also without events: a stream silent for much longer is
+        dead. Watching does not renew the lease; the stream ends with SESSION_UNKNOWN when it ends.
+
+        Errors:
+        RESOURCE_EXHAUSTED / WATCH_TOO_SLOW, TOO_MANY_WATCHERS.
+        INVALID_ARGUMENT / RESUME_TOKEN_INVALID, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,6 +248,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.Locate,
                     request_deserializer=p2p_dot_v1_dot_directory__pb2.LocateRequest.FromString,
                     response_serializer=p2p_dot_v1_dot_directory__pb2.LocateResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=p2p_dot_v1_dot_directory__pb2.WatchRequest.FromString,
+                    response_serializer=p2p_dot_v1_dot_directory__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -450,6 +481,33 @@ class DirectoryService:
             '/p2p.v1.DirectoryService/Locate',
             p2p_dot_v1_dot_directory__pb2.LocateRequest.SerializeToString,
             p2p_dot_v1_dot_directory__pb2.LocateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/p2p.v1.DirectoryService/Watch',
+            p2p_dot_v1_dot_directory__pb2.WatchRequest.SerializeToString,
+            p2p_dot_v1_dot_directory__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,7 +55,7 @@ class DirectoryServiceStub:
       INVALID_ARGUMENT / CERTIFICATE_INVALID; FIELD_INVALID for user, peer_id, endpoints.
       ALREADY_EXISTS / USERNAME_TAKEN: the name, compared without case, belongs to another key.
       PERMISSION_DENIED / PEER_ID_TAKEN.
-      RESOURCE_EXHAUSTED / TOO_MANY_PEERS.
+      RESOURCE_EXHAUSTED / TOO_MANY_PEERS, TOO_MANY_SESSIONS.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_directory_pb2.HeartbeatRequest, _directory_pb2.HeartbeatResponse]
     """Heartbeat renews the lease. Both sides see in it whether they agree on the library's revision;
@@ -71,7 +71,7 @@ class DirectoryServiceStub:
     Errors:
       ABORTED / REVISION_MISMATCH: announce a snapshot.
       FAILED_PRECONDITION / PEER_UNLISTED.
-      RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_LARGE.
+      RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_MANY_ANNOUNCES, TOO_LARGE.
     """
     Query: _grpc.UnaryUnaryMultiCallable[_directory_pb2.QueryRequest, _directory_pb2.QueryResponse]
     """Query finds resources of peers online. All criteria must hold; none lists everything.
@@ -89,6 +89,23 @@ class DirectoryServiceStub:
     and unknown digests.
 
     Errors: INVALID_ARGUMENT / PAGE_TOKEN_INVALID, FIELD_INVALID.
+    """
+    Watch: _grpc.UnaryStreamMultiCallable[_directory_pb2.WatchRequest, _directory_pb2.WatchResponse]
+    """Watch tells, until one side ends it, what becomes of the resources that a query finds, and which
+    peers come and go: first what is there now, then CAUGHT_UP, then each change. A peer that comes
+    online makes its resources appear, one that goes makes them gone.
+
+    Events of one peer come in their order. An event may be told twice (after a resume, or when
+    something changes while the beginning is told), none is left out: who applies them in order has
+    in the end what Query would answer. Where the directory cannot go on without a gap (it restarted,
+    or the token is too old) it says STARTED_ANEW and begins again from what is there now.
+
+    At least every 30 s there is a response, also without events: a stream silent for much longer is
+    dead. Watching does not renew the lease; the stream ends with SESSION_UNKNOWN when it ends.
+
+    Errors:
+      RESOURCE_EXHAUSTED / WATCH_TOO_SLOW, TOO_MANY_WATCHERS.
+      INVALID_ARGUMENT / RESUME_TOKEN_INVALID, FIELD_INVALID.
     """
 
 @_typing.type_check_only
@@ -118,7 +135,7 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
       INVALID_ARGUMENT / CERTIFICATE_INVALID; FIELD_INVALID for user, peer_id, endpoints.
       ALREADY_EXISTS / USERNAME_TAKEN: the name, compared without case, belongs to another key.
       PERMISSION_DENIED / PEER_ID_TAKEN.
-      RESOURCE_EXHAUSTED / TOO_MANY_PEERS.
+      RESOURCE_EXHAUSTED / TOO_MANY_PEERS, TOO_MANY_SESSIONS.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_directory_pb2.HeartbeatRequest, _directory_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Heartbeat renews the lease. Both sides see in it whether they agree on the library's revision;
@@ -134,7 +151,7 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     Errors:
       ABORTED / REVISION_MISMATCH: announce a snapshot.
       FAILED_PRECONDITION / PEER_UNLISTED.
-      RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_LARGE.
+      RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_MANY_ANNOUNCES, TOO_LARGE.
     """
     Query: _aio.UnaryUnaryMultiCallable[_directory_pb2.QueryRequest, _directory_pb2.QueryResponse]  # type: ignore[assignment]
     """Query finds resources of peers online. All criteria must hold; none lists everything.
@@ -152,6 +169,23 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     and unknown digests.
 
     Errors: INVALID_ARGUMENT / PAGE_TOKEN_INVALID, FIELD_INVALID.
+    """
+    Watch: _aio.UnaryStreamMultiCallable[_directory_pb2.WatchRequest, _directory_pb2.WatchResponse]  # type: ignore[assignment]
+    """Watch tells, until one side ends it, what becomes of the resources that a query finds, and which
+    peers come and go: first what is there now, then CAUGHT_UP, then each change. A peer that comes
+    online makes its resources appear, one that goes makes them gone.
+
+    Events of one peer come in their order. An event may be told twice (after a resume, or when
+    something changes while the beginning is told), none is left out: who applies them in order has
+    in the end what Query would answer. Where the directory cannot go on without a gap (it restarted,
+    or the token is too old) it says STARTED_ANEW and begins again from what is there now.
+
+    At least every 30 s there is a response, also without events: a stream silent for much longer is
+    dead. Watching does not renew the lease; the stream ends with SESSION_UNKNOWN when it ends.
+
+    Errors:
+      RESOURCE_EXHAUSTED / WATCH_TOO_SLOW, TOO_MANY_WATCHERS.
+      INVALID_ARGUMENT / RESUME_TOKEN_INVALID, FIELD_INVALID.
     """
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -190,7 +224,7 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
           INVALID_ARGUMENT / CERTIFICATE_INVALID; FIELD_INVALID for user, peer_id, endpoints.
           ALREADY_EXISTS / USERNAME_TAKEN: the name, compared without case, belongs to another key.
           PERMISSION_DENIED / PEER_ID_TAKEN.
-          RESOURCE_EXHAUSTED / TOO_MANY_PEERS.
+          RESOURCE_EXHAUSTED / TOO_MANY_PEERS, TOO_MANY_SESSIONS.
         """
 
     @_abc_1.abstractmethod
@@ -224,7 +258,7 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           ABORTED / REVISION_MISMATCH: announce a snapshot.
           FAILED_PRECONDITION / PEER_UNLISTED.
-          RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_LARGE.
+          RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_MANY_ANNOUNCES, TOO_LARGE.
         """
 
     @_abc_1.abstractmethod
@@ -260,6 +294,29 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         and unknown digests.
 
         Errors: INVALID_ARGUMENT / PAGE_TOKEN_INVALID, FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _directory_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_directory_pb2.WatchResponse], _abc.AsyncIterator[_directory_pb2.WatchResponse]]:
+        """Watch tells, until one side ends it, what becomes of the resources that a query finds, and which
+        peers come and go: first what is there now, then CAUGHT_UP, then each change. A peer that comes
+        online makes its resources appear, one that goes makes them gone.
+
+        Events of one peer come in their order. An event may be told twice (after a resume, or when
+        something changes while the beginning is told), none is left out: who applies them in order has
+        in the end what Query would answer. Where the directory cannot go on without a gap (it restarted,
+        or the token is too old) it says STARTED_ANEW and begins again from what is there now.
+
+        At least every 30 s there is a response, also without events: a stream silent for much longer is
+        dead. Watching does not renew the lease; the stream ends with SESSION_UNKNOWN when it ends.
+
+        Errors:
+          RESOURCE_EXHAUSTED / WATCH_TOO_SLOW, TOO_MANY_WATCHERS.
+          INVALID_ARGUMENT / RESUME_TOKEN_INVALID, FIELD_INVALID.
         """
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

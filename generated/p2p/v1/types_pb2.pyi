@@ -96,6 +96,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """As the reason of a RejectedItem only: the path breaks the rules for paths."""
     ERROR_REASON_ITEM_INVALID: _ErrorReason.ValueType  # 45
     """As the reason of a RejectedItem only: another field of the item is malformed."""
+    ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 46
+    """RESOURCE_EXHAUSTED. The watcher did not take events as fast as they come, so the directory no
+    longer holds all that it has yet to be told. Watch again with the last resume token, read faster,
+    or watch less.
+    """
+    ERROR_REASON_RESUME_TOKEN_INVALID: _ErrorReason.ValueType  # 47
+    """INVALID_ARGUMENT. The resume token was not given out for this very watch. Watch without one."""
+    ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 48
+    """RESOURCE_EXHAUSTED. The user, or everybody together, watches as much as the directory allows;
+    metadata `limit`. Stop a watch, or retry later.
+    """
+    ERROR_REASON_TOO_MANY_ANNOUNCES: _ErrorReason.ValueType  # 49
+    """RESOURCE_EXHAUSTED. The user announces more often than the directory allows; metadata `limit` (a
+    minute) and `retry_after_seconds`. Wait so long, and put more into one batch.
+    """
+    ERROR_REASON_TOO_MANY_SESSIONS: _ErrorReason.ValueType  # 50
+    """RESOURCE_EXHAUSTED. From the caller's address as many sessions are open as the directory allows;
+    metadata `limit`. Stop some, or ask the operator for more.
+    """
     ERROR_REASON_GRANT_MISSING: _ErrorReason.ValueType  # 60
     """UNAUTHENTICATED. The call carries no grant. Call Locate for one."""
     ERROR_REASON_GRANT_INVALID: _ErrorReason.ValueType  # 61
@@ -192,6 +211,25 @@ ERROR_REASON_PATH_INVALID: ErrorReason.ValueType  # 44
 """As the reason of a RejectedItem only: the path breaks the rules for paths."""
 ERROR_REASON_ITEM_INVALID: ErrorReason.ValueType  # 45
 """As the reason of a RejectedItem only: another field of the item is malformed."""
+ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 46
+"""RESOURCE_EXHAUSTED. The watcher did not take events as fast as they come, so the directory no
+longer holds all that it has yet to be told. Watch again with the last resume token, read faster,
+or watch less.
+"""
+ERROR_REASON_RESUME_TOKEN_INVALID: ErrorReason.ValueType  # 47
+"""INVALID_ARGUMENT. The resume token was not given out for this very watch. Watch without one."""
+ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 48
+"""RESOURCE_EXHAUSTED. The user, or everybody together, watches as much as the directory allows;
+metadata `limit`. Stop a watch, or retry later.
+"""
+ERROR_REASON_TOO_MANY_ANNOUNCES: ErrorReason.ValueType  # 49
+"""RESOURCE_EXHAUSTED. The user announces more often than the directory allows; metadata `limit` (a
+minute) and `retry_after_seconds`. Wait so long, and put more into one batch.
+"""
+ERROR_REASON_TOO_MANY_SESSIONS: ErrorReason.ValueType  # 50
+"""RESOURCE_EXHAUSTED. From the caller's address as many sessions are open as the directory allows;
+metadata `limit`. Stop some, or ask the operator for more.
+"""
 ERROR_REASON_GRANT_MISSING: ErrorReason.ValueType  # 60
 """UNAUTHENTICATED. The call carries no grant. Call Locate for one."""
 ERROR_REASON_GRANT_INVALID: ErrorReason.ValueType  # 61
@@ -238,6 +276,8 @@ class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability
     """Announce takes snapshots in several batches."""
     CAPABILITY_PARTIAL_CONTENTS: _Capability.ValueType  # 3
     """Announce takes partial contents and Locate lists their peers."""
+    CAPABILITY_WATCH: _Capability.ValueType  # 8
+    """The directory serves Watch."""
 
 class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
     """What the answering side can do beyond the basics of v1. Absent means it cannot."""
@@ -250,6 +290,8 @@ CAPABILITY_SNAPSHOTS: Capability.ValueType  # 2
 """Announce takes snapshots in several batches."""
 CAPABILITY_PARTIAL_CONTENTS: Capability.ValueType  # 3
 """Announce takes partial contents and Locate lists their peers."""
+CAPABILITY_WATCH: Capability.ValueType  # 8
+"""The directory serves Watch."""
 Global___Capability: _TypeAlias = Capability  # noqa: Y015
 
 @_typing.final

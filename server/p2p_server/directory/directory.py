@@ -1,25 +1,35 @@
 """The directory's verbs, as the wire and the tests call them.
 
 Composes the parts: `sessions` has the verbs of being online, here are the catalog's: announce,
-query, list peers, locate. Answers come as pages that may still be cut shorter, since only the wire
-knows how many bytes a row takes.
+query, list peers, locate, watch. Answers come as pages that may still be cut shorter, since only
+the wire knows how many bytes a row takes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from p2p_server.directory.checks.criteria import Asked, criteria_of, folded_owner
 from p2p_server.directory.checks.items import RejectedItem, checked_batch
 from p2p_server.directory.checks.names import checked_digest
-from p2p_server.directory.errors import FieldInvalid, Overloaded, PeerUnlisted, TooLarge
-from p2p_server.directory.events import Announced
+from p2p_server.directory.checks.rates import Rates
+from p2p_server.directory.errors import (
+    FieldInvalid,
+    Overloaded,
+    PeerUnlisted,
+    SessionUnknown,
+    ShuttingDown,
+    TooLarge,
+    TooManyAnnounces,
+)
+from p2p_server.directory.events import Announced, Event, Removed
 from p2p_server.directory.models import (
     Batch,
     Endpoint,
     HoldingRow,
     Limits,
+    Order,
     PeerId,
     PeerRow,
     ResourceRow,
@@ -27,6 +37,7 @@ from p2p_server.directory.models import (
 )
 from p2p_server.directory.page_tokens import PageTokens
 from p2p_server.directory.presence.endpoints import shown_to
+from p2p_server.directory.presence.leases import LeaseTerms
 from p2p_server.directory.presence.reachability import Reachability
 from p2p_server.directory.presence.registration import Caller, Clock, PeerLoad, Tell
 from p2p_server.directory.presence.roster import Live, Roster, SnapshotTally
@@ -35,8 +46,12 @@ from p2p_server.directory.trust.admission import Admission
 from p2p_server.directory.trust.challenges import Challenges
 from p2p_server.directory.trust.grants import Grant, Grants
 from p2p_server.directory.trust.keyring import Keyring
+from p2p_server.directory.watching.feed import Feed, Signal
+from p2p_server.directory.watching.log import Happening
+from p2p_server.directory.watching.watches import Watches, WatchRequest
 from p2p_server.store.base import SharedStore, Store
 
+_LOG_IDENTITY_BYTES: Final = 8
 MOST_ANNOUNCES_PER_USER: Final = 4  # at once: one user's library must not hold up the others'
 
 Row = TypeVar("Row")
@@ -72,6 +87,25 @@ class Paged(Generic[Row, Peer]):
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """A WatchRequest, unchecked."""
+
+    asked: Asked
+    only_new: bool
+    with_peers: bool
+    resume_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvents:
+    """Some events as a certain caller may see them, and where to resume after them."""
+
+    events: Sequence[Happening]
+    peers: Mapping[PeerId, ShownPeer]
+    resume_token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     directory_id: str
     limits: Limits
@@ -95,10 +129,13 @@ class Directory:
         keyring: Keyring,
         *,
         lease_seconds: float,
+        lease_is_exact: bool = True,
         limits: Limits,
         entropy: Callable[[int], bytes],
         tell: Tell,
         wake_dialback: Callable[[], None],
+        new_signal: Callable[[], Signal],
+        pause: Callable[[float], Awaitable[None]],
         shared: SharedStore | None = None,
     ) -> None:
         """
@@ -118,21 +155,41 @@ class Directory:
         self._grants = Grants(keyring.grant_key, keyring.directory_id)
         self._tokens = PageTokens(keyring.page_secret)
         self._announcing: Counter[str] = Counter()
-        self._roster = Roster(limits.max_peers_per_user)
+        self._announces: Rates[str] = Rates(limits.max_announces_per_minute)
+        self._roster = Roster(limits.max_peers_per_user, limits.max_sessions_per_address)
+        self.feed = Feed(
+            store,
+            clock,
+            limits,
+            new_identity=lambda: entropy(_LOG_IDENTITY_BYTES).hex(),
+            new_signal=new_signal,
+            pause=pause,
+        )
+        self._watches = Watches(store, self.feed, self._tokens, clock)
+        self._roster.on_drop(lambda token: self.feed.end_session(token, SessionUnknown()))
         self.reachability = Reachability(store, self._roster, clock, tell, wake_dialback)
         self.sessions = Sessions(
             store,
             clock,
             limits,
-            lease_seconds=lease_seconds,
+            terms=LeaseTerms(lease_seconds, is_exact=lease_is_exact),
             admission=self._admission,
             roster=self._roster,
             reachability=self.reachability,
             entropy=entropy,
-            tell=tell,
+            tell=self._tell_session,
             shared=shared,
         )
         self.grant_key_der = self._grants.verification_key_der
+
+    def close(self) -> None:
+        """Ends the watches: the directory is stopping."""
+        self.feed.end(ShuttingDown())
+
+    def _tell_session(self, event: Event) -> None:
+        if isinstance(event, Removed):
+            self.feed.lose()  # another process did it; it tells us nothing more
+        self._tell(event)
 
     def describe(self) -> Description:
         now = self._clock.wall()
@@ -145,8 +202,10 @@ class Directory:
         live = await self.sessions.authenticate(caller)
         if not live.session.listed:
             raise PeerUnlisted()
-        kept, rejected = checked_batch(batch, self._limits)
         user = live.session.user.casefold()
+        if wait_seconds := self._announces.take(user, self._clock.monotonic()):
+            raise TooManyAnnounces(self._limits.max_announces_per_minute, wait_seconds)
+        kept, rejected = checked_batch(batch, self._limits)
         if self._announcing[user] >= MOST_ANNOUNCES_PER_USER:
             raise Overloaded("too many announces of this user at once; retry when one has ended")
         self._announcing[user] += 1
@@ -157,6 +216,8 @@ class Directory:
         finally:
             self._announcing[user] -= 1
             self._announcing += Counter()  # forgets those at zero
+            live.held = None  # unless we hear what came of it
+        live.held = held
         self._tell_announced(live, kept, len(rejected))
         return Taken(held, rejected)
 
@@ -240,6 +301,19 @@ class Directory:
         )
         reachable = [row for row in page.rows if row.peer_id in sources]
         return Paged(reachable, sources, page.next_token, page.token_after)
+
+    async def watch(self, caller: Caller, wish: Wish) -> AsyncGenerator[ShownEvents, None]:
+        """Goes on until it is closed. Raises what DirectoryService.Watch documents."""
+        live = await self.sessions.authenticate(caller)
+        criteria = replace(criteria_of(wish.asked, self._limits), order=Order.PATH)
+        request = WatchRequest(criteria, wish.only_new, wish.with_peers, wish.resume_token)
+        pages = self._watches.watch(live, request)
+        try:
+            async for page in pages:
+                peers = {peer_id: self._shown(row, caller) for peer_id, row in page.peers.items()}
+                yield ShownEvents(page.events, peers, page.resume_token)
+        finally:
+            await pages.aclose()
 
     # --- parts ---------------------------------------------------------------------------------
 

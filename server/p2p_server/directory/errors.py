@@ -6,8 +6,10 @@
     ├── ChallengeInvalid, ProofInvalid, CertificateInvalid,
     │   UsernameTaken, PeerIdTaken, TooManyPeers    no registration
     ├── SessionMissing, SessionUnknown              not registered (any more)
-    ├── RevisionMismatch, TooManyResources, PeerUnlisted   no announce
-    └── PageTokenInvalid                            no such page
+    ├── TooManySessions                             no registration from this address
+    ├── RevisionMismatch, TooManyResources, TooManyAnnounces, PeerUnlisted   no announce
+    ├── PageTokenInvalid                            no such page
+    └── WatchTooSlow, ResumeTokenInvalid, TooManyWatchers   no watch (any more)
 
 Each class is one ErrorReason of `types.proto`, which tells the remedy. `code` is the canonical
 status name, so that nothing here knows gRPC; `facts` become ErrorInfo.metadata. Neither text nor
@@ -163,3 +165,50 @@ class PageTokenInvalid(DirectoryError):
 
     def __init__(self) -> None:
         super().__init__("the page token was not given out for this request: start at page one")
+
+
+class WatchTooSlow(DirectoryError):
+    code, reason = "RESOURCE_EXHAUSTED", "WATCH_TOO_SLOW"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the watcher takes events slower than they come: watch again with the last resume "
+            "token, and read faster or watch less"
+        )
+
+
+class ResumeTokenInvalid(DirectoryError):
+    code, reason = "INVALID_ARGUMENT", "RESUME_TOKEN_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__("the resume token was not given out for this watch: watch without one")
+
+
+class TooManyWatchers(DirectoryError):
+    code, reason = "RESOURCE_EXHAUSTED", "TOO_MANY_WATCHERS"
+
+    def __init__(self, limit: int, whose: str) -> None:
+        super().__init__(f"{whose} has {limit} watches open already: stop one", limit=limit)
+
+
+class TooManyAnnounces(DirectoryError):
+    code, reason = "RESOURCE_EXHAUSTED", "TOO_MANY_ANNOUNCES"
+
+    def __init__(self, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"more than {limit} announces a minute: wait {retry_after_seconds:.0f} s, and put more "
+            "into one batch",
+            limit=limit,
+            retry_after_seconds=f"{retry_after_seconds:.1f}",
+        )
+
+
+class TooManySessions(DirectoryError):
+    code, reason = "RESOURCE_EXHAUSTED", "TOO_MANY_SESSIONS"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} sessions are open from this address already: stop some, or have the operator "
+            "allow more (--max-sessions-per-address)",
+            limit=limit,
+        )

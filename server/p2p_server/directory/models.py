@@ -185,6 +185,21 @@ class Limits:
     max_path_bytes: int = 1_024
     max_path_levels: int = 64
     max_endpoints: int = 16
+    max_watchers: int = 4_096
+    max_watchers_per_user: int = 64
+    max_announces_per_minute: int = 3_000  # of one user; 0: any number
+    max_sessions_per_address: int = 1_024  # 0: any number
+    max_calls: int = 512  # at once; questions are refused before that, heartbeats last
+    max_streams_per_connection: int = 128  # calls and watches of one connection at once
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All that is in answers together."""
+
+    peers: int
+    resources: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

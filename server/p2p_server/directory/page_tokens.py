@@ -8,13 +8,27 @@ import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
-from p2p_server.directory.errors import PageTokenInvalid
+from p2p_server.directory.errors import PageTokenInvalid, ResumeTokenInvalid
 from p2p_server.directory.models import Criteria, Digest, PeerId, SortKey
 
 _SEAL_BYTES = 16  # of HMAC-SHA256: a guess costs a call, and gains nothing
 _MOST_CHARACTERS = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a watch is: in the log, and, while the beginning is told, in that.
+
+    `stage` is "peers" or "resources" while those are told, with the key after which to go on
+    (empty: from the first), and empty from then on.
+    """
+
+    log: str
+    number: int
+    stage: str = ""
+    key: tuple[str | int, ...] = ()
 
 
 class PageTokens:
@@ -60,6 +74,26 @@ class PageTokens:
                 return place, PeerId(peer_id)
         raise PageTokenInvalid
 
+    def for_watch(self, watch: object, place: Place) -> str:
+        """A resume token; `watch` is what is watched, in words that JSON takes."""
+        return self._seal(
+            _scope("watch", watch), [place.log, place.number, place.stage, *place.key]
+        )
+
+    def watch_after(self, watch: object, token: str) -> Place | None:
+        """Raises ResumeTokenInvalid."""
+        try:
+            opened = self._open(_scope("watch", watch), token)
+        except PageTokenInvalid:
+            raise ResumeTokenInvalid from None
+        match opened:
+            case None:
+                return None
+            case [str() as log, int() as number, str() as stage, *key]:
+                known = tuple(part for part in key if isinstance(part, str | int))
+                return Place(log, number, stage, known)
+        raise ResumeTokenInvalid
+
     def _seal(self, scope: bytes, key: object) -> str:
         payload = _canonical(key)
         return urlsafe_b64encode(self._tag(scope, payload) + payload).rstrip(b"=").decode()
@@ -80,7 +114,12 @@ class PageTokens:
 
 
 def _query_scope(criteria: Criteria) -> bytes:
-    return _scope("query", asdict(criteria) | {"order": criteria.order.value})
+    return _scope("query", words_of(criteria))
+
+
+def words_of(criteria: Criteria) -> object:
+    """The criteria in words that JSON takes, each always in the same."""
+    return asdict(criteria) | {"order": criteria.order.value}
 
 
 def _scope(call: str, request: object) -> bytes:

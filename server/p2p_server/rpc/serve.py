@@ -17,12 +17,11 @@ from p2p_server.config import Address
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.models import Limits
 from p2p_server.directory.trust.keyring import Keyring
-from p2p_server.rpc.interceptor import CallInterceptor, FinishedCall
+from p2p_server.rpc.calls import Calls, FinishedCall
 from p2p_server.rpc.servicer import DirectoryServicer
 
 SERVICE: Final = directory_pb2.DESCRIPTOR.services_by_name["DirectoryService"].full_name
 _MESSAGE_SLACK_BYTES: Final = 64 * 1024  # so that a slightly too big request gets our own refusal
-_MOST_STREAMS_PER_CONNECTION: Final = 128
 
 
 class ListenFailed(Exception):
@@ -41,13 +40,15 @@ class DirectoryServer:
         insecure: bool,
         observe: Callable[[FinishedCall], None],
     ) -> None:
+        self._directory = directory
         self._keyring = keyring
         self._insecure = insecure
-        self._calls = CallInterceptor(SERVICE, limits, observe)
-        self._server = grpc.aio.server(interceptors=[self._calls], options=_options(limits))
+        self._calls = Calls(limits, observe)
+        self._server = grpc.aio.server(options=_options(limits))
         self._health = health.aio.HealthServicer()
         servicer = DirectoryServicer(directory, limits, insecure=insecure)
-        directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicer, self._server)
+        add = directory_pb2_grpc.add_DirectoryServiceServicer_to_server
+        self._calls.add(add, servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -76,8 +77,9 @@ class DirectoryServer:
             await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
 
     def close(self) -> None:
-        """From now on calls are refused with SHUTTING_DOWN."""
+        """From now on calls are refused with SHUTTING_DOWN, and watches end with it."""
         self._calls.close()
+        self._directory.close()
 
     async def stop(self, grace_seconds: float) -> None:
         """Tells health checks, refuses new calls, and lets those that run finish."""
@@ -90,7 +92,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # else a second directory binds the same port in silence
         ("grpc.max_receive_message_length", limits.max_request_bytes + _MESSAGE_SLACK_BYTES),
-        ("grpc.max_concurrent_streams", _MOST_STREAMS_PER_CONNECTION),
+        ("grpc.max_concurrent_streams", limits.max_streams_per_connection),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", 60_000),

@@ -1,6 +1,6 @@
 """DirectoryService: each call is decoded, put to the directory, and its answer encoded.
 
-No errors are caught here and nothing is logged: `interceptor.py` does that for all calls alike.
+No errors are caught here and nothing is logged: `calls.py` does that for all calls alike.
 """
 
 from p2p.v1 import directory_pb2 as pb
@@ -8,7 +8,8 @@ from p2p.v1 import directory_pb2_grpc
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.models import Limits
 from p2p_server.rpc.caller import Context, caller_of, host_of
-from p2p_server.rpc.wire import answers, pages, requests
+from p2p_server.rpc.streams import send_all
+from p2p_server.rpc.wire import answers, events, pages, requests
 
 
 class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
@@ -61,3 +62,10 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
             caller_of(context), request.digests, request.page_size, request.page_token
         )
         return pages.holdings(found, self._limits.max_page_bytes)
+
+    # The stubs know streams as iterators only; an iterator is not closed when its reader goes.
+    async def Watch(  # type: ignore[override]
+        self, request: pb.WatchRequest, context: Context
+    ) -> None:
+        found = self._directory.watch(caller_of(context), requests.wish(request))
+        await send_all(found, events.shown, context)

@@ -27,12 +27,15 @@ from p2p_server.directory.models import (
     Page,
     PeerId,
     PeerRow,
+    Resource,
     Revision,
     Session,
     SortKey,
+    Totals,
     User,
 )
 from p2p_server.directory.presence.registration import PeerLoad
+from p2p_server.directory.watching.changes import TellChange
 
 
 class Store(Protocol):
@@ -49,6 +52,19 @@ class Store(Protocol):
 
     async def secrets(self, make: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
         """The directory's keys and secrets by name; `make` makes them the first time. Durable."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable where the store would not answer or not take a change now."""
+        ...
+
+    async def others_version(self) -> int | None:
+        """A number that is another one after another process changed the store; None: unknown, so
+        whoever needs to know asks for the very thing."""
+        ...
+
+    async def totals(self) -> Totals:
+        """Of visible peers."""
         ...
 
     # --- users ---------------------------------------------------------------------------------
@@ -141,6 +157,23 @@ class Store(Protocol):
     ) -> tuple[Sequence[HoldingRow], Mapping[PeerId, PeerRow]]:
         """Sources by (place of the digest in `digests`, peer_id); a peer is named once per digest
         and manifest, whole before partial."""
+        ...
+
+    async def catalog_of(self, peer_id: PeerId, after_path: str, limit: int) -> Sequence[Resource]:
+        """The next resources of one peer by path, whether it is visible or not (any more)."""
+        ...
+
+    # --- changes -------------------------------------------------------------------------------
+
+    async def follow(self, tell: TellChange | None) -> None:
+        """From its return on, `tell` is called with each change of what is answered, in the event
+        loop's thread, in the order of the commits and soon after them; also with those that other
+        instances make. None: no longer. A change that was under way before the return is told, or
+        was committed by then. What could not be heard is told as Lost.
+
+        Nothing of changes is looked up while nobody follows: that costs announces.
+        Raises StoreUnavailable.
+        """
         ...
 
 

@@ -53,7 +53,7 @@ def test_help_lists_the_commands(alice: User) -> None:
     ended = alice.run("--help")
 
     assert ended.ok
-    for command in ("join", "share", "search", "peers", "get", "id", "identity", "menu"):
+    for command in ("join", "share", "search", "watch", "peers", "get", "id", "menu"):
         assert f"\n  {command} " in ended.stdout
 
 

@@ -6,7 +6,8 @@ A store's tests derive from `StoreSuite` and give it a fixture `store`: open, an
 from tests.server.store.rules_accounts import AccountRules
 from tests.server.store.rules_answers import AnswerRules
 from tests.server.store.rules_catalog import CatalogRules
+from tests.server.store.rules_changes import ChangeRules
 
 
-class StoreSuite(AccountRules, CatalogRules, AnswerRules):
+class StoreSuite(AccountRules, CatalogRules, AnswerRules, ChangeRules):
     """The rules together."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from p2p_client.cli.progress import DownloadView
     from p2p_client.config import Settings
     from p2p_client.download.events import Finished
+    from p2p_client.peer import Peer
 
 RESUMES = "what was verified is kept, the same command resumes"
 
@@ -44,6 +45,9 @@ def get(
         str | None,
         typer.Option(metavar="RATE", help="Fetch no faster, such as 20MB (a second)."),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until somebody shares it, then fetch it.")
+    ] = False,
 ) -> None:
     """Fetch a file from all who have it; resumes by itself."""
     from p2p_client.cli.failures import Stopped
@@ -63,6 +67,7 @@ def get(
         output=output,
         directory=directory,
         overwrite=overwrite,
+        wait=wait,
     )
     try:
         done = run(work)
@@ -82,6 +87,7 @@ async def _get(
     output: Path | None,
     directory: Path | None,
     overwrite: bool,
+    wait: bool,
 ) -> "Finished":
     from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
@@ -90,6 +96,8 @@ async def _get(
         async with Peer(settings, on_notice=view.say) as peer:
             await peer.join()
             tell_first_contact(peer, view.say)
+            if wait:
+                await _wait(peer, view, target, owner)
             return await peer.download(
                 target,
                 owner=owner,
@@ -98,3 +106,14 @@ async def _get(
                 overwrite=overwrite,
                 on_event=view.show,
             )
+
+
+async def _wait(peer: "Peer", view: "DownloadView", target: str, owner: str | None) -> None:
+    """Returns when the target means something; says that it waits, where it does."""
+    from p2p_client.errors import NotFound
+
+    try:
+        await peer.resolve(target, owner=owner)
+    except NotFound:
+        view.say(f"waiting until somebody shares {target}")
+        await peer.appears(target, owner=owner)

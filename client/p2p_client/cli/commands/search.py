@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 1_000
 SHOWN_HEX = 12  # of a digest in a table: unique among billions of files, and enough for `get`
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="WORDS", help="Each must stand somewhere in the path."),
+]
+OfOwner = Annotated[str | None, typer.Option("--owner", metavar="USER", help="Only of this user.")]
+Glob = Annotated[
+    str | None, typer.Option(metavar="GLOB", help="A pattern for the name, or the whole path.")
+]
+MediaType = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Like image/png, or image.")
+]
 Size = Annotated[str | None, typer.Option(metavar="SIZE", help="Like 10MB or 1.5GiB.")]
 
 Limit = Annotated[int, typer.Option(metavar="N", help="Show at most so many; 0: all.")]
@@ -26,17 +37,10 @@ DigestPrefix = Annotated[
 
 def search(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="WORDS", help="Each must stand somewhere in the path."),
-    ] = None,
-    owner: Annotated[str | None, typer.Option(metavar="USER", help="Only of this user.")] = None,
-    glob: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="A pattern for the name, or the whole path.")
-    ] = None,
-    media_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Like image/png, or image.")
-    ] = None,
+    words: Words = None,
+    owner: OfOwner = None,
+    glob: Glob = None,
+    media_type: MediaType = None,
     min_size: Size = None,
     max_size: Size = None,
     digest: DigestPrefix = None,
@@ -45,14 +49,31 @@ def search(
     """Find resources; without any words or options, all of them."""
     from p2p_client.cli.run import run
     from p2p_client.errors import UsageError
-    from p2p_client.models import Query
 
     if limit < 0:
         raise UsageError(f"--limit {limit} is less than nothing: give 1 or more, or 0 for all")
+    query = query_of(words, owner, glob, media_type, min_size, max_size, digest)
+    options = context.ensure_object(GlobalOptions)
+    run(_search(query, limit, options.settings(), options.output))
+
+
+def query_of(
+    words: list[str] | None,
+    owner: str | None,
+    glob: str | None,
+    media_type: str | None,
+    min_size: str | None,
+    max_size: str | None,
+    digest: str | None,
+) -> "Query":
+    """What the options of `search` and `watch` ask for. Raises UsageError."""
+    from p2p_client.errors import UsageError
+    from p2p_client.models import Query
+
     least, most = _size("--min-size", min_size), _size("--max-size", max_size)
     if least is not None and most is not None and least > most:
         raise UsageError(f"--min-size {min_size} is above --max-size {max_size}")
-    query = Query(
+    return Query(
         text=" ".join(words or ()),
         glob=glob or "",
         owner=parse_user(owner) if owner else "",
@@ -61,8 +82,6 @@ def search(
         max_size_bytes=most,
         media_type=media_type or "",
     )
-    options = context.ensure_object(GlobalOptions)
-    run(_search(query, limit, options.settings(), options.output))
 
 
 def _size(option: str, text: str | None) -> int | None:

@@ -35,6 +35,7 @@ from p2p_client.models import (
 from p2p_client.net.checks import is_user
 from p2p_client.net.directory import from_wire, to_wire
 from p2p_client.net.directory.link import Link, open_link, useless_answer, with_hint
+from p2p_client.net.directory.watch import OpenWatch
 from p2p_client.net.identity import Identity, parse_fingerprint
 from p2p_client.net.trust import KnownDirectories
 
@@ -209,6 +210,26 @@ class DirectoryClient:
                 break
         return found
 
+    async def watch(
+        self, query: Query, resume_token: str, *, only_new: bool, with_peers: bool
+    ) -> OpenWatch:
+        """A watch that has begun: its first response is there. To be closed by the caller."""
+        request = to_wire.watch(query, resume_token, only_new=only_new, with_peers=with_peers)
+
+        async def work(link: Link) -> OpenWatch:
+            metadata = (("authorization", f"Bearer {self._token}"),)
+            call = link.stub.Watch(request, metadata=metadata)
+            link.borrowers += 1
+            opened = OpenWatch(link, call, lambda error: self._give_back(link, error))
+            try:
+                await opened.begin(PAGE_SECONDS)
+            except BaseException as error:
+                await opened.close(error)
+                raise
+            return opened
+
+        return await self._anywhere(work)
+
     async def close(self) -> None:
         """Ends the connection and the calls over it."""
         self._token = ""
@@ -278,19 +299,24 @@ class DirectoryClient:
                     seconds=min(CALL_SECONDS, self.timeout_seconds),
                 )
         link.borrowers += 1
+        failure: BaseException | None = None
         try:
             yield link
-        except DirectoryUnreachable:
-            self._drop(link)
-            raise
-        except DirectoryRefused as error:
-            if error.reason == "STORE_UNAVAILABLE" and len(self._addresses) > 1:
-                self._drop(link)
+        except (DirectoryUnreachable, DirectoryRefused) as error:
+            failure = error
             raise
         finally:
-            link.borrowers -= 1
-            if link.lost and not link.borrowers:
-                await link.channel.close()
+            await self._give_back(link, failure)
+
+    async def _give_back(self, link: Link, failure: BaseException | None) -> None:
+        if isinstance(failure, DirectoryUnreachable) or (
+            isinstance(failure, DirectoryRefused)
+            and (failure.reason == "STORE_UNAVAILABLE" and len(self._addresses) > 1)
+        ):
+            self._drop(link)
+        link.borrowers -= 1
+        if link.lost and not link.borrowers:
+            await link.channel.close()
 
     def _drop(self, link: Link) -> None:
         link.lost = True

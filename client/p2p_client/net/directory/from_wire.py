@@ -21,6 +21,7 @@ from p2p_client.models import (
     Endpoint,
     EndpointStatus,
     Granted,
+    Happened,
     Holding,
     ListedPeer,
     ListedResource,
@@ -32,6 +33,7 @@ from p2p_client.models import (
     Revision,
     Source,
     Verdict,
+    WatchEvent,
 )
 from p2p_client.net.checks import (
     LONGEST_GRANT,
@@ -63,6 +65,19 @@ _VERDICTS: Mapping[int, Verdict] = {
     pb.ENDPOINT_VERDICT_UNREACHABLE: Verdict.UNREACHABLE,
     pb.ENDPOINT_VERDICT_REFUSED: Verdict.REFUSED,
 }
+
+
+_HAPPENED: Mapping[int, Happened] = {
+    pb.WATCH_EVENT_KIND_RESOURCE_APPEARED: Happened.APPEARED,
+    pb.WATCH_EVENT_KIND_RESOURCE_CHANGED: Happened.CHANGED,
+    pb.WATCH_EVENT_KIND_RESOURCE_GONE: Happened.GONE,
+    pb.WATCH_EVENT_KIND_PEER_CAME: Happened.PEER_CAME,
+    pb.WATCH_EVENT_KIND_PEER_LEFT: Happened.PEER_LEFT,
+    pb.WATCH_EVENT_KIND_STARTED_ANEW: Happened.STARTED_ANEW,
+    pb.WATCH_EVENT_KIND_CAUGHT_UP: Happened.CAUGHT_UP,
+}
+_OF_PEERS = frozenset({Happened.PEER_CAME, Happened.PEER_LEFT})
+_OF_THE_WATCH = frozenset({Happened.STARTED_ANEW, Happened.CAUGHT_UP})
 
 
 class WireInvalid(ValueError):
@@ -165,6 +180,22 @@ def peers(listed: Iterable[pb.ListedPeer]) -> list[ListedPeer]:
         for peer in listed
         if is_peer_id(peer.peer_id) and is_user(peer.user)
     ]
+
+
+def watch_events(answer: pb.WatchResponse) -> list[WatchEvent]:
+    """What was told, without the events that break a rule or are of no kind that we know."""
+    owners = {peer.peer_id: peer for peer in peers(answer.peers)}
+    found = []
+    for event in answer.events:
+        kind = _HAPPENED.get(event.kind)
+        if kind in _OF_THE_WATCH:
+            found.append(WatchEvent(kind))
+            continue
+        peer = owners.get(PeerId(event.peer_id))
+        resource = _resource(event.resource) if event.HasField("resource") else None
+        if kind is not None and peer is not None and (kind in _OF_PEERS) == (resource is None):
+            found.append(WatchEvent(kind, peer, resource))
+    return found
 
 
 def holdings(

@@ -70,6 +70,15 @@ def query(query: Query, page_size: int, page_token: str) -> pb.QueryRequest:
     )
 
 
+def watch(query_: Query, resume_token: str, *, only_new: bool, with_peers: bool) -> pb.WatchRequest:
+    return pb.WatchRequest(
+        query=query(query_, 0, ""),
+        only_new=only_new,
+        without_peers=not with_peers,
+        resume_token=resume_token,
+    )
+
+
 def list_peers(user: str, page_token: str) -> pb.ListPeersRequest:
     return pb.ListPeersRequest(user=_text(user), page_size=MOST_PER_PAGE, page_token=page_token)
 

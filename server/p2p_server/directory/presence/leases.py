@@ -1,16 +1,25 @@
-"""Leases: which keys hold until when.
+"""Leases: which keys hold until when, and on which terms.
 
 A heap with lazy deletion: renewing pushes a second entry and leaves the first to be skipped when it
 comes up. A plain dict of ends is the specification, and the test says so. `LeaseClock` keeps the
 directory's own pauses out of the reckoning.
+
+Heartbeats must stay a small share of what a directory can do, however many peers there are: so
+`LeaseTerms` lets the interval grow with them beyond a number that is reached seldom, and the lease
+with it.
 """
 
 import heapq
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
+MOST_HEARTBEATS_PER_SECOND: Final = 200.0  # about a tenth of what one core answers
+LONGEST_LEASE_SECONDS: Final = 300.0
+HEARTBEATS_PER_LEASE: Final = 3
+_PHASES: Final = 1 << 16
 _SPARE_ENTRIES = 64
 
 
@@ -77,3 +86,38 @@ class LeaseClock:
         self._time += min(now - self._looked_at, self._longest_step_seconds)
         self._looked_at = now
         return self._time
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    lease_seconds: float
+    heartbeat_seconds: float
+
+
+class LeaseTerms:
+    """
+    Args:
+        lease_seconds: the shortest lease.
+        is_exact: whether it is the only one.
+    """
+
+    def __init__(self, lease_seconds: float, *, is_exact: bool) -> None:
+        self._shortest_seconds = lease_seconds
+        self._longest_seconds = lease_seconds
+        if not is_exact:
+            self._longest_seconds = max(lease_seconds, LONGEST_LEASE_SECONDS)
+
+    def of(self, session_count: int) -> Terms:
+        """With so many sessions."""
+        wanted = HEARTBEATS_PER_LEASE * session_count / MOST_HEARTBEATS_PER_SECOND
+        lease = min(max(wanted, self._shortest_seconds), self._longest_seconds)
+        return Terms(lease, lease / HEARTBEATS_PER_LEASE)
+
+
+def spread(heartbeat_seconds: float, token_hash: bytes) -> float:
+    """An interval of at least half of it, evenly different from session to session.
+
+    For those who come all at once, as after a restart: from the next heartbeat on they do not.
+    """
+    phase = int.from_bytes(token_hash[:2], "big") / _PHASES
+    return heartbeat_seconds * (1 + phase) / 2

@@ -4,12 +4,12 @@ The store keeps them too; what is here is what every call needs at once, and wha
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from p2p_server.directory.errors import TooManyPeers
-from p2p_server.directory.models import EndpointStatus, PeerId, Session
+from p2p_server.directory.errors import TooManyPeers, TooManySessions
+from p2p_server.directory.models import EndpointStatus, PeerId, Revision, Session
 from p2p_server.directory.presence.leases import Leases
 from p2p_server.directory.presence.registration import NO_LOAD, PeerLoad
 
@@ -35,17 +35,25 @@ class Live:
     taken_in_at: float = 0.0
     is_ours: bool = False  # whether the peer speaks to this instance, which dials it back then
     load: PeerLoad = NO_LOAD
+    held: Revision | None = None  # the revision held; None: the store knows
     told_load: PeerLoad = NO_LOAD  # what other instances know of it
     snapshot_tally: SnapshotTally = field(default_factory=SnapshotTally)
 
 
 class Roster:
-    def __init__(self, most_peers_per_user: int) -> None:
+    def __init__(self, most_peers_per_user: int, most_sessions_per_address: int = 0) -> None:
         self._most_peers_per_user = most_peers_per_user
+        self._most_sessions_per_address = most_sessions_per_address  # 0: any number
+        self._sessions_at: Counter[str] = Counter()  # observed host -> sessions
         self._by_token: dict[bytes, Live] = {}
         self._by_peer: dict[PeerId, Live] = {}
         self._peers_of: Counter[str] = Counter()  # folded user -> sessions, those opening included
         self._leases: Leases[bytes] = Leases()
+        self._on_drop: Callable[[bytes], None] = lambda _: None
+
+    def on_drop(self, tell: Callable[[bytes], None]) -> None:
+        """Has it told of every session that ends or is replaced, by its token's hash."""
+        self._on_drop = tell
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -68,6 +76,7 @@ class Roster:
         self._by_token[live.session.token_hash] = live
         self._by_peer[live.session.peer_id] = live
         self._peers_of[live.session.user.casefold()] += 1
+        self._sessions_at[live.session.observed_host] += 1
         self._leases.grant(live.session.token_hash, lease_ends_at)
 
     def renew(self, live: Live, lease_ends_at: float) -> None:
@@ -98,6 +107,10 @@ class Roster:
             del self._by_peer[session.peer_id]
         self._leases.revoke(session.token_hash)
         self._release(session.user)
+        self._sessions_at[session.observed_host] -= 1
+        if self._sessions_at[session.observed_host] <= 0:
+            del self._sessions_at[session.observed_host]
+        self._on_drop(session.token_hash)
         return True
 
     def expire(self, lease_time: float) -> list[Live]:
@@ -108,12 +121,15 @@ class Roster:
         return expired
 
     @contextmanager
-    def opening(self, user: str, peer_id: PeerId) -> Iterator[None]:
-        """Holds a place for a session of the user that is about to be put. Raises TooManyPeers.
+    def opening(self, user: str, peer_id: PeerId, host: str) -> Iterator[None]:
+        """Holds a place for a session of the user that is about to be put.
 
-        A peer that registers again needs no further place.
+        A peer that registers again needs no further place. Raises TooManyPeers, TooManySessions.
         """
         known = self._by_peer.get(peer_id)
+        most = self._most_sessions_per_address
+        if known is None and most and self._sessions_at[host] >= most:
+            raise TooManySessions(most)
         held = self._peers_of[user.casefold()] - (known is not None)
         if held >= self._most_peers_per_user:
             raise TooManyPeers(self._most_peers_per_user)

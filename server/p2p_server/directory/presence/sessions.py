@@ -22,7 +22,7 @@ from p2p_server.directory.errors import (
 from p2p_server.directory.events import Expired, Judged, Left, Registered, Removed
 from p2p_server.directory.models import Limits, PeerId, Revision, Session, User
 from p2p_server.directory.presence.endpoints import candidates, is_pending, is_visible
-from p2p_server.directory.presence.leases import LeaseClock
+from p2p_server.directory.presence.leases import LeaseClock, LeaseTerms, spread
 from p2p_server.directory.presence.reachability import Reachability
 from p2p_server.directory.presence.registration import (
     Application,
@@ -41,6 +41,7 @@ from p2p_server.store.base import SharedStore, Store
 CONFIRM_SECONDS: Final = 1.0  # so long may a session outlive its removal by another process
 PENDING_HEARTBEAT_SECONDS: Final = 0.25  # so soon does a peer learn how dialling it back went
 LONGEST_STEP_SECONDS: Final = 0.5
+HERD: Final = 100  # sessions restored: their heartbeats are spread
 _TOKEN_BYTES: Final = 32
 
 
@@ -51,7 +52,7 @@ class Sessions:
         clock: Clock,
         limits: Limits,
         *,
-        lease_seconds: float,
+        terms: LeaseTerms,
         admission: Admission,
         roster: Roster,
         reachability: Reachability,
@@ -62,7 +63,12 @@ class Sessions:
         self._store = store
         self._clock = clock
         self._limits = limits
-        self._lease_seconds = lease_seconds
+        self._terms = terms
+        self._started_at = clock.monotonic()
+        self._is_herd = False  # whether many peers come back at once after a restart
+        self._looked_at: float | None = None  # when others' changes were last looked for
+        self._doubted_at = self._started_at  # when some were last found
+        self._others_version: int | None = None
         self._admission = admission
         self._roster = roster
         self._reachability = reachability
@@ -74,19 +80,30 @@ class Sessions:
             None if shared is None else Sharing(shared, roster, clock, tell, self._take_in)
         )
 
+    def __len__(self) -> int:
+        return len(self._roster)
+
+    @property
+    def lease_seconds(self) -> float:
+        """As it is granted now."""
+        return self._terms.of(len(self._roster)).lease_seconds
+
     async def restore(self) -> None:
         """Takes in the sessions of an earlier run; each gets a full lease."""
-        for session in await self._store.sessions():
-            live = self._take_in(session)
+        sessions = await self._store.sessions()
+        lease_seconds = self._terms.of(len(sessions)).lease_seconds
+        self._is_herd = len(sessions) >= HERD
+        for session in sessions:
+            live = self._take_in(session, lease_seconds)
             if is_pending(live.statuses):
                 self._look_after(live)
 
-    def _take_in(self, session: Session) -> Live:
+    def _take_in(self, session: Session, lease_seconds: float | None = None) -> Live:
         now = self._clock.monotonic()
         live = Live(
             session, session.endpoint_statuses, confirmed_at=now, judged_at=now, taken_in_at=now
         )
-        self._roster.put(live, self._lease_end())
+        self._roster.put(live, self._lease_end(lease_seconds))
         return live
 
     def _hear(self, live: Live) -> None:
@@ -102,8 +119,9 @@ class Sessions:
         live.is_ours = True
         self._reachability.ask(live)
 
-    def _lease_end(self) -> float:
-        return self._lease_clock.look(self._clock.monotonic()) + self._lease_seconds
+    def _lease_end(self, lease_seconds: float | None = None) -> float:
+        now = self._lease_clock.look(self._clock.monotonic())
+        return now + (self.lease_seconds if lease_seconds is None else lease_seconds)
 
     # --- verbs ---------------------------------------------------------------------------------
 
@@ -119,10 +137,11 @@ class Sessions:
         if holder.key_fingerprint != fingerprint:
             raise UsernameTaken(application.user)
         token = base64.urlsafe_b64encode(self._entropy(_TOKEN_BYTES)).rstrip(b"=").decode()
-        with self._roster.opening(holder.name, peer_id):
+        with self._roster.opening(holder.name, peer_id, host):
             session = self._session(application, peer_id, holder.name, token, host)
             held = await self._open(session)
         live = self._take_in(session)
+        live.held = held
         if is_visible(live.statuses):
             await self._reachability.save(live)
         self._look_after(live)
@@ -193,14 +212,20 @@ class Sessions:
         self._reachability.ask_again(live)
         if not live.is_saved:
             await self._reachability.save(live)
-        return self._renewed(live, await self._store.held_revision(live.session.peer_id))
+        if live.held is None:
+            live.held = await self._store.held_revision(live.session.peer_id)
+        return self._renewed(live, live.held)
 
     def _renewed(self, live: Live, held: Revision) -> Renewed:
-        pending = is_pending(live.statuses)
-        usual = self._lease_seconds / 3
+        terms = self._terms.of(len(self._roster))
+        interval = terms.heartbeat_seconds
+        if is_pending(live.statuses):
+            interval = min(interval, PENDING_HEARTBEAT_SECONDS)
+        elif self._is_herd and self._clock.monotonic() - self._started_at < terms.lease_seconds:
+            interval = spread(interval, live.session.token_hash)
         return Renewed(
-            lease_seconds=self._lease_seconds,
-            heartbeat_seconds=min(usual, PENDING_HEARTBEAT_SECONDS) if pending else usual,
+            lease_seconds=terms.lease_seconds,
+            heartbeat_seconds=interval,
             directory_time=self._clock.wall(),
             held=held,
             endpoint_statuses=live.statuses,
@@ -217,15 +242,16 @@ class Sessions:
     async def authenticate(self, caller: Caller) -> Live:
         """The caller's session. Raises SessionMissing, SessionUnknown.
 
-        Asks the store whether it still holds the session, at most once in CONFIRM_SECONDS: its
-        user may have been removed there, or the peer have registered with another instance.
+        Asks the store whether it still holds the session, where others may have changed it within
+        the last CONFIRM_SECONDS: its user may have been removed there, or the peer have registered
+        with another instance.
         """
         if not caller.token:
             raise SessionMissing()
         token_hash = _hash(caller.token)
         now = self._clock.monotonic()
         live = self._roster.find(token_hash)
-        if live is not None and now - live.confirmed_at < CONFIRM_SECONDS:
+        if live is not None and self._is_confirmed(live, now):
             return live
         if token_hash in self._ending:
             raise SessionUnknown()
@@ -240,6 +266,26 @@ class Sessions:
             raise SessionUnknown()
         live.confirmed_at = now
         return live
+
+    def _is_confirmed(self, live: Live, now: float) -> bool:
+        if now - live.confirmed_at < CONFIRM_SECONDS:
+            return True
+        is_watched = self._looked_at is not None and now - self._looked_at < CONFIRM_SECONDS
+        return is_watched and live.confirmed_at > self._doubted_at
+
+    async def look_for_others(self) -> None:
+        """Finds out whether others changed the store, so that not every call must ask it.
+
+        To be called several times a second. Raises StoreUnavailable.
+        """
+        began_at = self._clock.monotonic()
+        version = await self._store.others_version()
+        if version is None:
+            self._looked_at = None
+            return
+        if version != self._others_version:
+            self._others_version, self._doubted_at = version, self._clock.monotonic()
+        self._looked_at = began_at
 
     def _adopt(self, session: Session, asked_at: float) -> Live:
         """Takes in a session that another instance opened.
@@ -261,7 +307,7 @@ class Sessions:
         """Ends the sessions whose lease has ended. To be called several times a second."""
         lease_time = self._lease_clock.look(self._clock.monotonic())
         if self._sharing is not None:
-            await self._sharing.step(lease_time, self._lease_seconds)
+            await self._sharing.step(lease_time, self.lease_seconds)
             await self._tell_ends()
             return
         for live in self._roster.expire(lease_time):

@@ -18,6 +18,7 @@ from p2p_server.directory.models import PeerId, Session
 from p2p_server.directory.presence.registration import Clock, Tell
 from p2p_server.directory.presence.roster import Live, Roster
 from p2p_server.store.base import (
+    CatalogChanged,
     Change,
     ChangesMissed,
     LoadsChanged,
@@ -72,8 +73,13 @@ class Sharing:
                 for peer_id, load in change.loads.items():
                     if (live := self._roster.of_peer(peer_id)) is not None:
                         live.load = live.told_load = load
+            case CatalogChanged():
+                if (live := self._roster.of_peer(change.peer_id)) is not None:
+                    live.held = change.held
             case ChangesMissed():
                 self._missed_some = True
+                for live in self._roster.sessions():
+                    live.held = None
 
     async def step(self, lease_time: float, lease_seconds: float) -> None:
         """Does what is due. To be called several times a second.

@@ -29,13 +29,13 @@ PeerMessage = TypeVar("PeerMessage", bound=Message)
 
 
 def resources(found: Paged[ResourceRow, ShownPeer], most_bytes: int) -> pb.QueryResponse:
-    rows, peers, token = _fill(found, most_bytes, _listed_resource, _listed_peer)
+    rows, peers, token = _fill(found, most_bytes, _listed_resource, listed_peer)
     return pb.QueryResponse(listed_resources=rows, peers=peers, next_page_token=token)
 
 
 def peers(found: Paged[PeerRow, ShownPeer], most_bytes: int) -> pb.ListPeersResponse:
     rows, _, token = _fill(
-        found, most_bytes, lambda row: _listed_peer(found.peers[row.peer_id]), _listed_peer
+        found, most_bytes, lambda row: listed_peer(found.peers[row.peer_id]), listed_peer
     )
     return pb.ListPeersResponse(peers=rows, next_page_token=token)
 
@@ -70,10 +70,10 @@ def _fill(
 
 
 def _listed_resource(row: ResourceRow) -> pb.ListedResource:
-    return pb.ListedResource(resource=_resource(row.resource), peer_id=row.peer_id)
+    return pb.ListedResource(resource=resource(row.resource), peer_id=row.peer_id)
 
 
-def _resource(found: Resource) -> types.Resource:
+def resource(found: Resource) -> types.Resource:
     return types.Resource(
         path=found.path,
         size_bytes=found.size_bytes,
@@ -84,7 +84,7 @@ def _resource(found: Resource) -> types.Resource:
     )
 
 
-def _listed_peer(found: ShownPeer) -> pb.ListedPeer:
+def listed_peer(found: ShownPeer) -> pb.ListedPeer:
     return pb.ListedPeer(
         peer_id=found.row.peer_id,
         user=found.row.user,

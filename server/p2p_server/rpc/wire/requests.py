@@ -11,6 +11,7 @@ from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
 from p2p_server.directory.checks.criteria import Asked
 from p2p_server.directory.checks.items import checked_revision
+from p2p_server.directory.directory import Wish
 from p2p_server.directory.errors import FieldInvalid
 from p2p_server.directory.models import (
     NOTHING_HELD,
@@ -96,6 +97,13 @@ def asked(request: pb.QueryRequest) -> Asked:
         media_type=request.media_type,
         order=order,
     )
+
+
+def wish(request: pb.WatchRequest) -> Wish:
+    query = pb.QueryRequest()
+    query.CopyFrom(request.query)
+    query.ClearField("order")
+    return Wish(asked(query), request.only_new, not request.without_peers, request.resume_token)
 
 
 def _resource(message: types.Resource) -> Resource:

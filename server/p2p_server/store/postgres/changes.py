@@ -15,9 +15,10 @@ from typing import Final
 
 import asyncpg
 
-from p2p_server.directory.errors import DirectoryError
+from p2p_server.directory.errors import DirectoryError, StoreUnavailable
 from p2p_server.directory.models import Batch, PeerId, Revision
 from p2p_server.directory.presence.registration import PeerLoad
+from p2p_server.directory.watching.changes import TellChange
 from p2p_server.store.base import (
     CatalogChanged,
     Change,
@@ -26,11 +27,14 @@ from p2p_server.store.base import (
     SessionsChanged,
 )
 from p2p_server.store.postgres.catalog import feed
+from p2p_server.store.postgres.catalog.announce import Outcome
+from p2p_server.store.postgres.following import Following
 from p2p_server.store.postgres.pool import SCHEMA, Connection, Pool
 from p2p_server.store.postgres.schema import LOCK
 
 CHANNEL: Final = SCHEMA
 MOST_PAYLOAD_CHARACTERS: Final = 7_000  # of PostgreSQL's 8,000 bytes; what we send is ASCII
+FOLLOW_SECONDS: Final = 10.0
 RETURN_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 1.0
 LISTENING: Final = 2  # the second key of the advisory lock that each instance shares
@@ -44,6 +48,8 @@ class Changes:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._us = secrets.token_hex(4)
+        self.following = Following(pool)
+        self._heard: asyncio.Queue[str | asyncio.Event] | None = None  # None: nothing is heard
         self._callbacks: list[Callable[[Change], None]] = []
 
     def listen(self, callback: Callable[[Change], None]) -> None:
@@ -60,13 +66,25 @@ class Changes:
         for part in _parts(written, lambda item: len(item[0]) + 24):
             await self._notify(connection, "loads", part)
 
+    async def want_deltas(self, connection: Connection) -> bool:
+        """Whether anybody looks at what a delta changed."""
+        return self.following.is_on or await _do_others_listen(connection)
+
     async def tell_catalog(
-        self, connection: Connection, peer_id: PeerId, held: Revision, batch: Batch
+        self,
+        connection: Connection,
+        peer_id: PeerId,
+        batch: Batch,
+        outcome: Outcome,
+        *,
+        with_delta: bool,
     ) -> None:
         number = None
-        if not batch.snapshot_id and await _do_others_listen(connection):
-            number = await feed.put_delta(connection, batch)
-        await self._notify(connection, "catalog", [peer_id, held.epoch, held.counter, number])
+        if with_delta:
+            number = await feed.put_delta(connection, feed.Delta(batch, outcome.before))
+        held = outcome.held
+        what = [peer_id, held.epoch, held.counter, number, outcome.is_first]
+        await self._notify(connection, "catalog", what)
 
     async def _notify(self, connection: Connection, kind: str, what: object) -> None:
         payload = json.dumps([self._us, kind, what], separators=(",", ":"))
@@ -93,13 +111,15 @@ class Changes:
 
     async def _hear(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Hears the others until the connection is lost."""
-        heard: asyncio.Queue[str] = asyncio.Queue()
+        heard: asyncio.Queue[str | asyncio.Event] = asyncio.Queue()
         try:
             await connection.add_listener(CHANNEL, lambda *said: heard.put_nowait(str(said[-1])))
             await connection.execute(
                 "SELECT pg_advisory_lock_shared($1::int, $2::int)", LOCK, LISTENING
             )
+            self._heard = heard
             self._tell(ChangesMissed())
+            await self.following.begin_anew()
             while True:
                 # Raises when the connection is lost, which nothing else would show.
                 await connection.fetchval("SELECT 1", timeout=LOOK_SECONDS * 3)
@@ -107,26 +127,58 @@ class Changes:
                     async with asyncio.timeout(LOOK_SECONDS):
                         while True:
                             await self._take(await heard.get())
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            StoreUnavailable,
+        ):
             log.debug("the connection that listens was lost")
         finally:
+            self._heard = None
             connection.terminate()
 
-    async def _take(self, payload: str) -> None:
-        who, kind, what = json.loads(payload)
-        if who == self._us:
+    async def follow(self, tell: TellChange | None) -> None:
+        """Raises StoreUnavailable while nothing can be heard."""
+        self.following.set(tell)
+        if tell is None:
             return
+        begun = asyncio.Event()
+        if self._heard is None:
+            raise StoreUnavailable
+        self._heard.put_nowait(begun)
+        try:
+            async with asyncio.timeout(FOLLOW_SECONDS):
+                await begun.wait()
+        except TimeoutError:
+            raise StoreUnavailable from None
+
+    async def _take(self, heard: str | asyncio.Event) -> None:
+        if isinstance(heard, asyncio.Event):
+            await self.following.begin()
+            heard.set()
+            return
+        who, kind, what = json.loads(heard)
+        is_ours = who == self._us
         match kind:
             case "sessions":
-                self._tell(SessionsChanged(tuple(what)))
-            case "loads":
+                if not is_ours:
+                    self._tell(SessionsChanged(tuple(what)))
+                await self.following.sessions(list(map(PeerId, what)))
+            case "loads" if not is_ours:
                 self._tell(LoadsChanged({PeerId(p): PeerLoad(a, m) for p, a, m in what}))
             case "catalog":
-                peer_id, epoch, counter, number = what
+                peer_id, epoch, counter, number, is_first = what
+                if is_ours and not self.following.is_on:
+                    return
                 delta = None if number is None else await self._delta(number)
-                self._tell(CatalogChanged(PeerId(peer_id), Revision(epoch, counter), delta))
+                if not is_ours:
+                    batch = None if delta is None else delta.batch
+                    self._tell(CatalogChanged(PeerId(peer_id), Revision(epoch, counter), batch))
+                await self.following.catalog(PeerId(peer_id), delta, is_first=is_first)
 
-    async def _delta(self, number: int) -> Batch | None:
+    async def _delta(self, number: int) -> feed.Delta | None:
         """None: it cannot be had, so that the whole catalog must be looked at."""
         with contextlib.suppress(DirectoryError):
             return await self._pool.look(lambda connection: feed.delta(connection, number))

@@ -19,11 +19,14 @@ from p2p_server.directory.models import (
     Page,
     PeerId,
     PeerRow,
+    Resource,
     Revision,
     Session,
     SortKey,
+    Totals,
     User,
 )
+from p2p_server.directory.watching.changes import TellChange
 from p2p_server.store.base import Change, Renewal
 from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.postgres import accounts, leases
@@ -142,6 +145,18 @@ class PostgresStore:
     async def run(self) -> None:
         await self._changes.run()
 
+    async def follow(self, tell: TellChange | None) -> None:
+        await self._changes.follow(tell)
+
+    async def others_version(self) -> int | None:
+        return None
+
+    async def ping(self) -> None:
+        await self._pool.at_once(lambda c: c.fetchval("SELECT 1"))
+
+    async def totals(self) -> Totals:
+        return await self._pool.at_once(holders.totals)
+
     # --- catalog -------------------------------------------------------------------------------
 
     async def purge(self, ended_before: float, most_rows: int) -> int:
@@ -158,9 +173,14 @@ class PostgresStore:
         self, peer_id: PeerId, batch: Batch, max_resources_per_user: int
     ) -> Revision:
         async def work(connection: Connection) -> Revision:
-            outcome = await announce.announce(connection, peer_id, batch, max_resources_per_user)
+            wanted = not batch.snapshot_id and await self._changes.want_deltas(connection)
+            outcome = await announce.announce(
+                connection, peer_id, batch, max_resources_per_user, wants_before=wanted
+            )
             if outcome.is_changed:
-                await self._changes.tell_catalog(connection, peer_id, outcome.held, batch)
+                await self._changes.tell_catalog(
+                    connection, peer_id, batch, outcome, with_delta=wanted
+                )
             return outcome.held
 
         return await self._pool.do(work, Lane.CATALOG)
@@ -174,6 +194,9 @@ class PostgresStore:
         self, user: str, after: tuple[str, PeerId] | None, limit: int
     ) -> Sequence[PeerRow]:
         return await self._pool.look(lambda c: holders.peers(c, user, after, limit))
+
+    async def catalog_of(self, peer_id: PeerId, after_path: str, limit: int) -> Sequence[Resource]:
+        return await self._pool.at_once(lambda c: holders.catalog_of(c, peer_id, after_path, limit))
 
     async def locate(
         self, digests: Sequence[Digest], after: tuple[int, PeerId] | None, limit: int

@@ -1,6 +1,5 @@
 """Secrets, users and sessions in SQL. Each function runs inside a transaction of its caller."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import apsw
@@ -14,10 +13,11 @@ from p2p_server.directory.models import (
     Revision,
     Session,
     User,
-    Verdict,
 )
 from p2p_server.directory.query import fold
-from p2p_server.store.sqlite.sql import Row, all_rows, first_row
+from p2p_server.directory.watching.changes import Lost
+from p2p_server.store.sqlite.noting import Note, Presence
+from p2p_server.store.sqlite.sql import Row, all_rows, first_row, read_statuses, written_statuses
 
 _USER = "name, key_fingerprint, bound_at"
 _SESSION = (
@@ -61,7 +61,9 @@ def users(connection: apsw.Connection) -> Sequence[User]:
     return [User(*row) for row in rows]
 
 
-def remove_user(connection: apsw.Connection, name: str) -> bool:
+def remove_user(connection: apsw.Connection, name: str, note: Note | None = None) -> bool:
+    if note is not None:
+        note(Lost())  # nothing of the peers is left to be told of
     forget_peers(connection, "folded_user = ?", (fold(name),))
     connection.execute("DELETE FROM users WHERE folded_name = ?", (fold(name),))
     return connection.changes() > 0
@@ -81,7 +83,10 @@ def forget_peers(
     return connection.changes()
 
 
-def open_session(connection: apsw.Connection, session: Session) -> Revision:
+def open_session(
+    connection: apsw.Connection, session: Session, note: Note | None = None
+) -> Revision:
+    presence = Presence.before(connection, "peer_id", [session.peer_id], note)
     if find_user(connection, session.user) is None:
         raise StoreUnavailable  # removed a moment ago: registering again binds the name anew
     held = first_row(
@@ -98,6 +103,7 @@ def open_session(connection: apsw.Connection, session: Session) -> Revision:
         raise PeerIdTaken
     same = _endpoints(read_statuses(statuses)) == _endpoints(session.endpoint_statuses)
     _write_session(connection, session, visible=bool(was_visible and session.listed and same))
+    presence.compare()
     return Revision(epoch, counter)
 
 
@@ -118,7 +124,7 @@ def _write_session(connection: apsw.Connection, session: Session, *, visible: bo
             session.listed,
             session.observed_host,
             session.online_since,
-            _written_statuses(session.endpoint_statuses),
+            written_statuses(session.endpoint_statuses),
             fold(session.user),
             visible,
         ),
@@ -147,32 +153,29 @@ def set_endpoints(
     token_hash: bytes,
     statuses: Sequence[EndpointStatus],
     visible: bool,
+    note: Note | None = None,
 ) -> None:
+    presence = Presence.before(connection, "token_hash", [token_hash], note)
     connection.execute(
         "UPDATE peers SET endpoint_statuses = ?, visible = (listed AND ?) "
         "WHERE peer_id = ? AND token_hash = ? AND ended_at IS NULL",
-        (_written_statuses(statuses), visible, peer_id, token_hash),
+        (written_statuses(statuses), visible, peer_id, token_hash),
     )
+    presence.compare()
 
 
 def end_sessions(
-    connection: apsw.Connection, token_hashes: Collection[bytes], ended_at: float
+    connection: apsw.Connection,
+    token_hashes: Collection[bytes],
+    ended_at: float,
+    note: Note | None = None,
 ) -> None:
+    presence = Presence.before(connection, "token_hash", list(token_hashes), note)
     connection.executemany(
         "UPDATE peers SET visible = 0, ended_at = ? WHERE token_hash = ? AND ended_at IS NULL",
         [(ended_at, token_hash) for token_hash in token_hashes],
     )
-
-
-def read_statuses(text: str) -> tuple[EndpointStatus, ...]:
-    return tuple(
-        EndpointStatus(Endpoint(host, port), Verdict(verdict))
-        for host, port, verdict in json.loads(text)
-    )
-
-
-def _written_statuses(statuses: Sequence[EndpointStatus]) -> str:
-    return json.dumps([[s.endpoint.host, s.endpoint.port, s.verdict.value] for s in statuses])
+    presence.compare()
 
 
 def _endpoints(statuses: Sequence[EndpointStatus]) -> frozenset[Endpoint]:

@@ -99,11 +99,11 @@ def prepare(path: Path) -> apsw.Connection:
     Raises StoreUnusable; then nothing was touched.
     """
     try:
-        if _is_new(path):
+        if is_new(path):
             _create(path)
         else:
-            with closing(_connect_to_inspect(path)) as connection:
-                _check_contents(connection, path)
+            with closing(connect_to_inspect(path)) as connection:
+                check_contents(connection, path)
         return _connect_writer(path)
     except (apsw.CorruptError, apsw.NotADBError) as failure:
         raise _corrupt(path, str(failure)) from failure
@@ -111,7 +111,7 @@ def prepare(path: Path) -> apsw.Connection:
         raise StoreUnusable(f"cannot open the database {path}: {failure}") from failure
 
 
-def _connect_to_inspect(path: Path) -> apsw.Connection:
+def connect_to_inspect(path: Path) -> apsw.Connection:
     """A connection that leaves the files as they are."""
     if not path.with_name(path.name + "-wal").exists():
         # Nobody has it open: read it as a file that never changes, so none is made beside it.
@@ -169,7 +169,7 @@ def _create(path: Path) -> None:
         os.close(folder)
 
 
-def _is_new(path: Path) -> bool:
+def is_new(path: Path) -> bool:
     """Whether there is no database yet; raises StoreUnusable for one that is not ours.
 
     Reads the bytes alone: to let SQLite open a file is to let it make files beside it.
@@ -191,7 +191,7 @@ def _is_new(path: Path) -> bool:
     return False
 
 
-def _check_contents(connection: apsw.Connection, path: Path) -> None:
+def check_contents(connection: apsw.Connection, path: Path) -> None:
     """What the header told, again with the log that may lie beside the file, and the pages."""
     version = version_of(connection)
     application_id = int(connection.pragma("application_id"))

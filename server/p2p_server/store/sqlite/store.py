@@ -3,6 +3,7 @@
 What is done stands in the modules beside this one, as functions of a connection.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 import apsw
 
+from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import (
     Batch,
     Criteria,
@@ -19,16 +21,27 @@ from p2p_server.directory.models import (
     Page,
     PeerId,
     PeerRow,
+    Resource,
     Revision,
     Session,
     SortKey,
+    Totals,
     User,
 )
+from p2p_server.directory.watching.changes import Change, TellChange
 from p2p_server.store.sqlite import accounts
 from p2p_server.store.sqlite.answers import holders, search
 from p2p_server.store.sqlite.catalog import announce, purge
-from p2p_server.store.sqlite.connection import connect_reader, prepare, reading, writing
+from p2p_server.store.sqlite.connection import (
+    connect_reader,
+    failures_translated,
+    prepare,
+    reading,
+    writing,
+)
 from p2p_server.store.sqlite.lanes import Lane, Urgency
+from p2p_server.store.sqlite.noting import Note
+from p2p_server.store.sqlite.sql import first_row
 
 T = TypeVar("T")
 
@@ -40,6 +53,10 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._writer = Lane("store-writer", partial(prepare, path), 1)
+        self._tell: TellChange | None = None
+        self._is_refusing = False  # whether the last change could not be made
+        self._noted: list[Change] = []  # by the transaction that runs; only the writer's thread
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = Lane("store-reader", partial(connect_reader, path), READERS)
 
     async def open(self) -> None:
@@ -64,6 +81,19 @@ class SqliteStore:
             lambda connection: accounts.ensure_secrets(connection, make), durable=True
         )
 
+    async def ping(self) -> None:
+        await self._read(lambda connection: first_row(connection, "SELECT 1"))
+        if self._is_refusing:  # as with a full disk: seen to be over by a change that is none
+            await self._write(lambda c: c.execute("UPDATE secrets SET value = value").fetchall())
+
+    async def others_version(self) -> int | None:
+        """Told by the writer's connection: it alone makes changes in this process."""
+        version = await self._writer.run(lambda c: c.pragma("data_version"), Urgency.SESSION)
+        return int(version)
+
+    async def totals(self) -> Totals:
+        return await self._read(holders.totals)
+
     async def bind_user(self, user: User) -> User:
         # Nearly always the name is bound already: then nothing waits for the disk.
         holder = await self._read(lambda connection: accounts.find_user(connection, user.name))
@@ -78,11 +108,13 @@ class SqliteStore:
 
     async def remove_user(self, name: str) -> bool:
         return await self._write(
-            lambda connection: accounts.remove_user(connection, name), durable=True
+            lambda connection: accounts.remove_user(connection, name, self._note), durable=True
         )
 
     async def open_session(self, session: Session) -> Revision:
-        return await self._write(lambda connection: accounts.open_session(connection, session))
+        return await self._write(
+            lambda connection: accounts.open_session(connection, session, self._note)
+        )
 
     async def sessions(self) -> Sequence[Session]:
         return await self._read(accounts.sessions)
@@ -95,13 +127,13 @@ class SqliteStore:
     ) -> None:
         await self._write(
             lambda connection: accounts.set_endpoints(
-                connection, peer_id, token_hash, statuses, visible
+                connection, peer_id, token_hash, statuses, visible, self._note
             )
         )
 
     async def end_sessions(self, token_hashes: Collection[bytes], ended_at: float) -> None:
         await self._write(
-            lambda connection: accounts.end_sessions(connection, token_hashes, ended_at)
+            lambda connection: accounts.end_sessions(connection, token_hashes, ended_at, self._note)
         )
 
     async def purge(self, ended_before: float, most_rows: int) -> int:
@@ -117,7 +149,7 @@ class SqliteStore:
     ) -> Revision:
         return await self._write(
             lambda connection: announce.announce(
-                connection, peer_id, batch, max_resources_per_user
+                connection, peer_id, batch, max_resources_per_user, self._note
             ),
             Urgency.CATALOG,
         )
@@ -137,6 +169,33 @@ class SqliteStore:
             lambda connection: holders.locate(connection, digests, after, limit)
         )
 
+    async def catalog_of(self, peer_id: PeerId, after_path: str, limit: int) -> Sequence[Resource]:
+        return await self._read(
+            lambda connection: holders.catalog_of(connection, peer_id, after_path, limit)
+        )
+
+    async def follow(self, tell: TellChange | None) -> None:
+        self._loop, self._tell = asyncio.get_running_loop(), tell
+        if tell is not None:
+            # Whatever began before the line above has ended when this has had its turn.
+            await self._writer.run(lambda _: None, Urgency.SESSION)
+
+    @property
+    def _note(self) -> Note | None:
+        """Asked in the writer's thread, once a transaction."""
+        return None if self._tell is None else self._noted.append
+
+    def _tell_noted(self) -> None:
+        """After the commit, in the writer's thread: before whoever waits for the work goes on."""
+        noted, self._noted = self._noted, []
+        if noted and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._tell_all, noted)
+
+    def _tell_all(self, noted: Sequence[Change]) -> None:
+        for change in noted:
+            if self._tell is not None:
+                self._tell(change)
+
     async def _read(self, work: Callable[[apsw.Connection], T]) -> T:
         def read(connection: apsw.Connection) -> T:
             with reading(connection):
@@ -152,7 +211,15 @@ class SqliteStore:
         durable: bool = False,
     ) -> T:
         def write(connection: apsw.Connection) -> T:
-            with writing(connection, durable=durable):
-                return work(connection)
+            self._noted = []
+            try:
+                with failures_translated(), writing(connection, durable=durable):
+                    result = work(connection)
+            except StoreUnavailable:
+                self._is_refusing = True
+                raise
+            self._is_refusing = False
+            self._tell_noted()
+            return result
 
         return await self._writer.run(write, urgency)

@@ -1,5 +1,6 @@
 """The life of sessions with time moved by hand, over a real database."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from tests.support.certificates import KeyPair, peer_key_pair
 from tests.support.clock import FakeClock
 from tests.support.raw_directory import new_peer_id, register_bytes, sign
 
+from p2p_server.app import AsyncSignal
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.errors import SessionUnknown, StoreUnavailable
 from p2p_server.directory.events import Event, Expired, Judged, Left, Registered, Removed
@@ -78,6 +80,8 @@ class World:
             entropy=os.urandom,
             tell=self.told.append,
             wake_dialback=self._wake,
+            new_signal=AsyncSignal,
+            pause=asyncio.sleep,
         )
         self.sessions = self.directory.sessions
 

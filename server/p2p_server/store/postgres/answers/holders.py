@@ -5,8 +5,9 @@ from typing import Final
 
 import asyncpg
 
-from p2p_server.directory.models import Digest, HoldingRow, PeerId, PeerRow
+from p2p_server.directory.models import Digest, HoldingRow, PeerId, PeerRow, Resource, Totals
 from p2p_server.store.postgres.accounts import read_statuses
+from p2p_server.store.postgres.catalog.items import RESOURCE, resource_of
 from p2p_server.store.postgres.pool import Connection
 
 _MOST_SIZE: Final = (1 << 63) - 1  # what the wire can carry
@@ -84,6 +85,37 @@ async def peers(
         limit,
     )
     return [_peer_row(row) for row in rows]
+
+
+async def visible_peers(
+    connection: Connection, peer_ids: Collection[PeerId]
+) -> Mapping[PeerId, PeerRow]:
+    rows = await connection.fetch(
+        f"SELECT {_PEER} FROM peers WHERE visible AND peer_id = ANY($1::text[])", list(peer_ids)
+    )
+    return {PeerId(row["peer_id"]): _peer_row(row) for row in rows}
+
+
+async def catalog_of(
+    connection: Connection, peer_id: PeerId, after_path: str, limit: int
+) -> Sequence[Resource]:
+    rows = await connection.fetch(
+        f"SELECT {RESOURCE} FROM resources WHERE path > $2 AND catalog = "
+        "(SELECT catalog FROM peers WHERE peer_id = $1) ORDER BY path LIMIT $3",
+        peer_id,
+        after_path,
+        limit,
+    )
+    return [resource_of(row) for row in rows]
+
+
+async def totals(connection: Connection) -> Totals:
+    row = await connection.fetchrow(
+        "SELECT count(*), coalesce(sum(resource_count), 0), coalesce(sum(size_total), 0) "
+        "FROM peers WHERE visible"
+    )
+    assert row is not None
+    return Totals(*map(int, row))
 
 
 async def peers_by_number(

@@ -4,10 +4,11 @@
 row is locked meanwhile, and its user's: libraries of others are not held up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from p2p_server.directory.errors import TooManyResources
-from p2p_server.directory.models import NOTHING_HELD, Batch, PeerId, Revision
+from p2p_server.directory.models import NOTHING_HELD, Batch, PeerId, Resource, Revision
 from p2p_server.directory.revisions import Decision, Staged, decide_delta, decide_snapshot
 from p2p_server.store.postgres.catalog import items
 from p2p_server.store.postgres.pool import Connection
@@ -19,6 +20,8 @@ class Outcome:
 
     held: Revision
     is_changed: bool  # whether what is answered from is another now
+    before: Sequence[Resource] = ()  # what stood at the paths of a delta
+    is_first: bool = False  # whether it is the first catalog that the peer has
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,12 @@ async def held_revision(connection: Connection, peer_id: PeerId) -> Revision:
 
 
 async def announce(
-    connection: Connection, peer_id: PeerId, batch: Batch, max_resources_per_user: int
+    connection: Connection,
+    peer_id: PeerId,
+    batch: Batch,
+    max_resources_per_user: int,
+    *,
+    wants_before: bool = False,
 ) -> Outcome:
     if max_resources_per_user:
         # Announces of one user's peers count each other, so they take turns.
@@ -77,11 +85,16 @@ async def announce(
     else:
         held = library.catalog if decision is Decision.APPLY else library.staged_catalog
         target = held or await _new_catalog(connection)
+    before: Sequence[Resource] = ()
+    if wants_before and decision is Decision.APPLY:
+        paths = {*batch.withdrawn_paths, *(resource.path for resource in batch.resources)}
+        before = await items.resources_at(connection, target.number, list(paths))
     changed = await _apply(connection, target, batch)
     await _check_limit(connection, library, changed, max_resources_per_user)
     if decision is Decision.APPLY or batch.last:
         await _hold(connection, library, changed, batch)
-        return Outcome(batch.revision, is_changed=True)
+        is_first = library.catalog is None and decision is not Decision.APPLY
+        return Outcome(batch.revision, is_changed=True, before=before, is_first=is_first)
     await _stage(connection, library, changed, batch)
     return Outcome(library.held, is_changed=False)
 

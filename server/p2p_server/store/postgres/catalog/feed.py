@@ -5,6 +5,8 @@ database is data to check, never objects to bring to life.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from p2p_server.directory.models import Batch, PartialContent, Resource, Revision
@@ -13,16 +15,24 @@ from p2p_server.store.postgres.pool import Connection
 KEPT_SECONDS: Final = 120.0
 
 
-async def put_delta(connection: Connection, batch: Batch) -> int:
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A batch, and what stood at its paths before it."""
+
+    batch: Batch
+    before: Sequence[Resource]
+
+
+async def put_delta(connection: Connection, delta: Delta) -> int:
     """The number under which it lies."""
     number = await connection.fetchval(
         "INSERT INTO changes (changed_at, delta) VALUES (directory_now(), $1) RETURNING number",
-        written(batch),
+        written(delta),
     )
     return int(number)
 
 
-async def delta(connection: Connection, number: int) -> Batch | None:
+async def delta(connection: Connection, number: int) -> Delta | None:
     """None: it is not there any more."""
     found = await connection.fetchval("SELECT delta FROM changes WHERE number = $1", number)
     return None if found is None else read(found)
@@ -40,24 +50,29 @@ async def forget_changes(connection: Connection, most_rows: int) -> int:
     return int(status.rpartition(" ")[2])
 
 
-def written(batch: Batch) -> bytes:
-    resources = [
-        (r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_at, r.media_type)
-        for r in batch.resources
-    ]
+def written(delta: Delta) -> bytes:
+    batch = delta.batch
+    resources, before = ([_fields(r) for r in some] for some in (batch.resources, delta.before))
     partials = [(p.digest, p.manifest_digest, p.size_bytes) for p in batch.partials]
     revisions = (batch.base.epoch, batch.base.counter, batch.revision.epoch, batch.revision.counter)
-    fields = (revisions, resources, batch.withdrawn_paths, partials, batch.withdrawn_partials)
+    withdrawn = (batch.withdrawn_paths, batch.withdrawn_partials)
+    fields = (revisions, resources, partials, withdrawn, before)
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def read(text: bytes) -> Batch:
-    (*base, epoch, counter), resources, withdrawn, partials, withdrawn_partials = json.loads(text)
-    return Batch(
+def _fields(r: Resource) -> tuple[str, int, str, str, float, str]:
+    return r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_at, r.media_type
+
+
+def read(text: bytes) -> Delta:
+    (*base, epoch, counter), resources, partials, withdrawn, before = json.loads(text)
+    paths, withdrawn_partials = withdrawn
+    batch = Batch(
         Revision(epoch, counter),
         Revision(*base),
         tuple(Resource(*fields) for fields in resources),
-        tuple(withdrawn),
+        tuple(paths),
         tuple(PartialContent(*fields) for fields in partials),
         tuple(withdrawn_partials),
     )
+    return Delta(batch, [Resource(*fields) for fields in before])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+import asyncpg
+
 from p2p_server.directory.models import Digest, PartialContent, Resource
 from p2p_server.directory.query import fold
 from p2p_server.store.postgres.pool import Connection
@@ -22,6 +24,32 @@ ON CONFLICT (catalog, path) DO UPDATE SET size_bytes = excluded.size_bytes,
     digest = excluded.digest, manifest_digest = excluded.manifest_digest,
     modified_us = excluded.modified_us, media_type = excluded.media_type
 """
+
+
+RESOURCE: Final = "path, size_bytes, digest, manifest_digest, modified_us, media_type"
+
+
+def resource_of(row: asyncpg.Record) -> Resource:
+    """From the columns of RESOURCE."""
+    return Resource(
+        row["path"],
+        row["size_bytes"],
+        Digest(row["digest"].hex()),
+        Digest(row["manifest_digest"].hex()),
+        row["modified_us"] / 1e6,
+        row["media_type"],
+    )
+
+
+async def resources_at(
+    connection: Connection, catalog: int, paths: Sequence[str]
+) -> Sequence[Resource]:
+    rows = await connection.fetch(
+        f"SELECT {RESOURCE} FROM resources WHERE catalog = $1 AND path = ANY($2::text[])",
+        catalog,
+        paths,
+    )
+    return [resource_of(row) for row in rows]
 
 
 async def withdraw(connection: Connection, catalog: int, paths: Sequence[str]) -> tuple[int, int]:

@@ -5,9 +5,15 @@ from itertools import islice
 
 import apsw
 
-from p2p_server.directory.models import Digest, HoldingRow, PeerId, PeerRow
-from p2p_server.store.sqlite.accounts import read_statuses
-from p2p_server.store.sqlite.sql import Row, all_rows, first_row
+from p2p_server.directory.models import Digest, HoldingRow, PeerId, PeerRow, Resource, Totals
+from p2p_server.store.sqlite.sql import (
+    RESOURCE,
+    Row,
+    all_rows,
+    first_row,
+    read_statuses,
+    resource_of,
+)
 
 _MOST_SIZE = (1 << 63) - 1  # what the wire can carry
 _DUPLICATES_LOOKED_AT = 32
@@ -84,6 +90,31 @@ def peers_by_id(connection: apsw.Connection, peer_ids: Collection[PeerId]) -> di
         if row is not None:
             found[peer_id] = _peer_row(*row)
     return found
+
+
+def peer(connection: apsw.Connection, number: int) -> PeerRow | None:
+    """Visible or not."""
+    row = first_row(connection, f"SELECT {_PEER} FROM peers WHERE number = ?", (number,))
+    return _peer_row(*row) if row else None
+
+
+def catalog_of(
+    connection: apsw.Connection, peer_id: PeerId, after_path: str, limit: int
+) -> Sequence[Resource]:
+    rows = all_rows(
+        connection,
+        f"SELECT {RESOURCE} FROM resources INDEXED BY resources_by_catalog "
+        "WHERE catalog = (SELECT catalog FROM peers WHERE peer_id = ?) AND path > ? "
+        "ORDER BY path LIMIT ?",
+        (peer_id, after_path, limit),
+    )
+    return [resource_of(row) for row in rows]
+
+
+def totals(connection: apsw.Connection) -> Totals:
+    """Cost: one pass over the peers. Sizes are summed here: together they may exceed 64 bits."""
+    rows = all_rows(connection, "SELECT resource_count, size_total FROM peers WHERE visible")
+    return Totals(len(rows), sum(row[0] for row in rows), sum(int(row[1]) for row in rows))
 
 
 def locate(

@@ -17,11 +17,9 @@ import apsw
 from p2p_server.directory.errors import Overloaded
 from p2p_server.directory.models import (
     Criteria,
-    Digest,
     Order,
     Page,
     PeerId,
-    Resource,
     ResourceRow,
     SortKey,
 )
@@ -33,7 +31,7 @@ from p2p_server.store.sqlite.answers.criteria import (
     stretches,
 )
 from p2p_server.store.sqlite.answers.holders import peers_by_id
-from p2p_server.store.sqlite.sql import Row, Value, all_rows
+from p2p_server.store.sqlite.sql import Row, Value, all_rows, resource_of
 
 FEW = 2_000  # candidates: gathered in a few milliseconds
 MANY = 50_000  # gathered in the time that a long walk takes
@@ -41,6 +39,7 @@ SHORT_WALK_STEPS = 200_000  # of SQLite's machine: some 12,000 rows passed
 STEPS_BETWEEN_LOOKS = 20_000
 MOST_SECONDS = 3.0  # a caller does not wait longer than 5
 
+_MODIFIED = 4  # its place in the columns of RESOURCE
 _COLUMNS = (
     "r.row, r.folded_path, r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_us, "
     "r.media_type, p.peer_id"
@@ -159,18 +158,11 @@ def _bounded(connection: apsw.Connection, ends_at: float, most_steps: int | None
 
 
 def _resource_row(row: Row, order: Order) -> ResourceRow:
-    number, folded_path, path, size_bytes, digest, manifest_digest, modified_us, media, peer = row
-    resource = Resource(
-        path,
-        size_bytes,
-        Digest(digest.hex()),
-        Digest(manifest_digest.hex()),
-        modified_us / 1e6,
-        media,
-    )
-    value: str | int = size_bytes
+    number, folded_path, *columns, peer = row
+    resource = resource_of(tuple(columns))
+    value: str | int = resource.size_bytes
     if order is Order.PATH:
         value = folded_path
     elif order is Order.NEWEST:
-        value = modified_us
+        value = columns[_MODIFIED]
     return ResourceRow(resource, PeerId(peer), SortKey(value, folded_path, number))

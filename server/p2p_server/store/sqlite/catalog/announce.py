@@ -3,6 +3,7 @@
 `directory/revisions.py` decides, this carries out, both inside one write transaction.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,9 +21,28 @@ from p2p_server.directory.models import (
 )
 from p2p_server.directory.query import fold
 from p2p_server.directory.revisions import Decision, Staged, decide_delta, decide_snapshot
-from p2p_server.store.sqlite.sql import Row, all_rows, first_row
+from p2p_server.store.sqlite.catalog.differences import Before, note_swap
+from p2p_server.store.sqlite.noting import Note
+from p2p_server.store.sqlite.sql import Row, all_rows, first_row, microseconds
 
-_MOST_MICROSECONDS = 1 << 62
+_HELD = """
+SELECT r.size_bytes FROM json_each(?1) AS item CROSS JOIN resources AS r
+ON r.catalog = ?2 AND r.path = item.value ->> 0
+"""
+_PUT = """
+INSERT INTO resources (catalog, path, folded_path, name, size_bytes, digest, manifest_digest,
+    modified_us, media_type)
+SELECT ?2, value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
+    unhex(value ->> 5), value ->> 6, value ->> 7
+FROM json_each(?1) WHERE true
+ON CONFLICT (catalog, path) DO UPDATE SET size_bytes = excluded.size_bytes,
+    digest = excluded.digest, manifest_digest = excluded.manifest_digest,
+    modified_us = excluded.modified_us, media_type = excluded.media_type
+"""
+# Rows are numbered upwards by the one writer: what was added is what lies above.
+_INDEX = (
+    "INSERT INTO paths (rowid, folded_path) SELECT row, folded_path FROM resources WHERE row > ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,7 @@ class _Library:
     catalog: _Catalog | None
     staged: Staged | None
     staged_catalog: _Catalog | None
+    is_visible: bool
 
 
 def held_revision(connection: apsw.Connection, peer_id: PeerId) -> Revision:
@@ -56,7 +77,11 @@ def held_revision(connection: apsw.Connection, peer_id: PeerId) -> Revision:
 
 
 def announce(
-    connection: apsw.Connection, peer_id: PeerId, batch: Batch, max_resources_per_user: int
+    connection: apsw.Connection,
+    peer_id: PeerId,
+    batch: Batch,
+    max_resources_per_user: int,
+    note: Note | None = None,
 ) -> Revision:
     library = _load(connection, peer_id)
     if library is None:
@@ -73,12 +98,23 @@ def announce(
     else:
         held = library.catalog if decision is Decision.APPLY else library.staged_catalog
         target = held or _new_catalog(connection)
+    told = note if library.is_visible else None
+    before = None
+    if told is not None and decision is Decision.APPLY:
+        before = Before.of(connection, target.number, batch)
     changed = _apply(connection, target, batch)
     _check_limit(connection, library, changed, max_resources_per_user)
-    if decision is Decision.APPLY or batch.last:
-        return _hold(connection, library, changed, batch)
-    _stage(connection, library, changed, batch)
-    return library.held
+    if decision is not Decision.APPLY and not batch.last:
+        _stage(connection, library, changed, batch)
+        return library.held
+    revision = _hold(connection, library, changed, batch)
+    if told is not None:
+        if before is not None:
+            before.note(connection, library.peer_number, batch, told)
+        else:
+            old = library.catalog.number if library.catalog else None
+            note_swap(connection, library.peer_number, old, changed.number, told)
+    return revision
 
 
 def _load(connection: apsw.Connection, peer_id: PeerId) -> _Library | None:
@@ -87,7 +123,7 @@ def _load(connection: apsw.Connection, peer_id: PeerId) -> _Library | None:
         "SELECT number, folded_user, held_epoch, held_counter, taken_snapshot_id, "
         "catalog, resource_count, partial_count, size_total, "
         "staged_snapshot_id, staged_epoch, staged_counter, staged_next_index, "
-        "staged_catalog, staged_resource_count, staged_partial_count, staged_size_total "
+        "staged_catalog, staged_resource_count, staged_partial_count, staged_size_total, visible "
         "FROM peers WHERE peer_id = ?",
         (peer_id,),
     )
@@ -104,6 +140,7 @@ def _load(connection: apsw.Connection, peer_id: PeerId) -> _Library | None:
         _catalog(*row[5:9]),
         Staged(staged_id, revision, next_index) if staged_id else None,
         _catalog(*row[13:17]),
+        bool(row[17]),
     )
 
 
@@ -228,45 +265,34 @@ def _put(
     """How many resources there are more, and how much larger they are together.
 
     In the order of their paths: neighbours in the batch are then neighbours in the indices. A
-    resource that changed keeps its row, and so its place in the trigram index.
+    resource that changed keeps its row, and so its place in the trigram index. Four statements a
+    batch, however large: while one runs, other threads need not wait for this one.
     """
-    size, added = 0, list[tuple[int, str]]()
+    if not resources:
+        return 0, 0
     latest = {resource.path: resource for resource in resources}
-    for folded_path, path in sorted((fold(path), path) for path in latest):
-        resource = latest[path]
-        changed = first_row(
-            connection,
-            "SELECT row, size_bytes FROM resources WHERE catalog = ? AND path = ?",
-            (catalog, resource.path),
-        )
-        values = (
-            resource.size_bytes,
-            bytes.fromhex(resource.digest),
-            bytes.fromhex(resource.manifest_digest),
-            _microseconds(resource.modified_at),
-            resource.media_type,
-        )
-        if changed is None:
-            size += resource.size_bytes
-            connection.execute(
-                "INSERT INTO resources (size_bytes, digest, manifest_digest, modified_us, "
-                "media_type, catalog, path, folded_path, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, catalog, resource.path, folded_path, resource.name),
-            )
-            added.append((connection.last_insert_rowid(), folded_path))
-        else:
-            size += resource.size_bytes - changed[1]
-            connection.execute(
-                "UPDATE resources SET size_bytes = ?, digest = ?, manifest_digest = ?, "
-                "modified_us = ?, media_type = ? WHERE row = ?",
-                (*values, changed[0]),
-            )
-    connection.executemany("INSERT INTO paths (rowid, folded_path) VALUES (?, ?)", added)
-    return len(added), size
+    ordered = sorted((fold(path), path) for path in latest)
+    rows = json.dumps([_row(latest[path], folded) for folded, path in ordered])
+    held = all_rows(connection, _HELD, (rows, catalog))
+    ((greatest_row,),) = all_rows(connection, "SELECT coalesce(max(row), 0) FROM resources")
+    connection.execute(_PUT, (rows, catalog))
+    connection.execute(_INDEX, (greatest_row,))
+    size = sum(resource.size_bytes for resource in latest.values())
+    return len(latest) - len(held), size - sum(row[0] for row in held)
 
 
-def _microseconds(modified_at: float) -> int:
-    return max(-_MOST_MICROSECONDS, min(_MOST_MICROSECONDS, round(modified_at * 1e6)))
+def _row(resource: Resource, folded_path: str) -> tuple[str | int, ...]:
+    """In the order of _PUT."""
+    return (
+        resource.path,
+        folded_path,
+        resource.name,
+        resource.size_bytes,
+        resource.digest,
+        resource.manifest_digest,
+        microseconds(resource.modified_at),
+        resource.media_type,
+    )
 
 
 def _withdraw_partials(connection: apsw.Connection, catalog: int, digests: Iterable[Digest]) -> int:

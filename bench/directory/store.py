@@ -1,6 +1,6 @@
 """How fast does the directory's store take announces, and how fast does it answer queries?
 
-Usage: python -m bench.directory_store [--resources N] [--peers N] [--runs N]
+Usage: python -m bench.directory.store [--resources N] [--peers N] [--runs N]
 
 Figures are of the store alone: no network, no checks of names. The tree looks like people's files:
 folders by topic and year, numbered names, a few endings, some names that everybody has. A tenth of

@@ -1,0 +1,1 @@
+"""How much a directory bears: announces, searches, heartbeats, restarts, at any size."""

@@ -1,0 +1,188 @@
+"""A database file as its operator handles it: checked, backed up and put back.
+
+Works on files, beside a directory that may be running: a backup is a snapshot that holds up nobody,
+for in WAL mode readers and the writer do not wait for each other. Only putting back needs the file
+for itself; what was there is kept.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from p2p_server.store.errors import StoreUnusable
+from p2p_server.store.sqlite.connection import (
+    BUSY_TIMEOUT_MS,
+    check_contents,
+    connect_to_inspect,
+    is_new,
+)
+from p2p_server.store.sqlite.schema import MIGRATIONS, version_of
+from p2p_server.store.sqlite.sql import all_rows, first_row
+
+PAGES_AT_ONCE: Final = 4_096
+_SIDE_FILES: Final = ("-wal", "-shm")
+_MOST_FAULTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found. No faults: the database is sound."""
+
+    path: Path
+    schema_version: int
+    known_version: int  # of this program
+    sqlite_version: str
+    size_bytes: int
+    users: int
+    peers: int
+    resources: int
+    faults: tuple[str, ...]
+
+
+def check(path: Path) -> Report:
+    """Reads the whole database. Raises StoreUnusable where it cannot even be opened as ours."""
+    with _inspected(path) as connection:
+        found = all_rows(connection, f"PRAGMA integrity_check({_MOST_FAULTS})")
+        faults = [str(row[0]).strip() for row in found if row[0] != "ok"]
+        dangling = all_rows(connection, "PRAGMA foreign_key_check")[:_MOST_FAULTS]
+        faults += [f"a row of {row[0]} refers to one of {row[2]} that is not" for row in dangling]
+        unindexed = _count(connection, "SELECT count(*) FROM resources") - _count(
+            connection, "SELECT count(*) FROM paths"
+        )
+        if unindexed:
+            faults.append(f"the search index and the resources differ by {abs(unindexed)} rows")
+        return Report(
+            path=path,
+            schema_version=version_of(connection),
+            known_version=len(MIGRATIONS),
+            sqlite_version=apsw.sqlite_lib_version(),
+            size_bytes=sum(file.stat().st_size for file in _files_of(path) if file.exists()),
+            users=_count(connection, "SELECT count(*) FROM users"),
+            peers=_count(connection, "SELECT count(*) FROM peers WHERE ended_at IS NULL"),
+            resources=_count(
+                connection,
+                "SELECT coalesce(sum(resource_count), 0) FROM peers WHERE ended_at IS NULL",
+            ),
+            faults=tuple(faults),
+        )
+
+
+def back_up(path: Path, target: Path, progress: Callable[[float], None] = lambda _: None) -> int:
+    """Writes the state of this moment to a file that is not there yet; its size.
+
+    Raises StoreUnusable, OSError; then there is no target.
+    """
+    with _inspected(path) as source, _made(target) as part:
+        # A read transaction pins the snapshot: else each change by others would begin it anew.
+        source.execute("BEGIN; SELECT 1 FROM sqlite_schema").fetchall()
+        with closing(apsw.Connection(str(part))) as copy:
+            with copy.backup("main", source, "main") as steps:
+                while not steps.done:
+                    steps.step(PAGES_AT_ONCE)
+                    progress(1 - steps.remaining / max(1, steps.page_count))
+            # One file, without a log beside it: easier to carry around.
+            copy.pragma("journal_mode", "DELETE")
+            _raise_if_unsound(copy, part)
+        return part.stat().st_size
+
+
+def put_back(backup: Path, path: Path, kept_suffix: str) -> Path | None:
+    """Puts a backup in the place of the database; what was there is kept under its name with the
+    suffix (None: nothing was). No directory may run on it: the caller sees to that.
+
+    Raises StoreUnusable for a backup that is not sound or newer than this program; OSError. Then
+    nothing was touched.
+    """
+    incoming = path.with_name(path.name + ".restoring")
+    incoming.unlink(missing_ok=True)
+    try:
+        back_up(backup, incoming)
+        kept = _set_aside(path, kept_suffix)
+        incoming.rename(path)
+        _sync(path.parent)
+    finally:
+        incoming.unlink(missing_ok=True)
+    return kept
+
+
+def _set_aside(path: Path, suffix: str) -> Path | None:
+    """With its side files, so that what was not yet moved from log to database stays with it."""
+    if not path.exists():
+        for file in _files_of(path)[1:]:
+            file.unlink(missing_ok=True)
+        return None
+    kept = path.with_name(path.name + suffix)
+    for file, name in zip(_files_of(path), _files_of(kept), strict=True):
+        if file.exists():
+            file.rename(name)
+    return kept
+
+
+@contextmanager
+def _inspected(path: Path) -> Iterator[apsw.Connection]:
+    """The database as it is, to read. Raises StoreUnusable."""
+    try:
+        if is_new(path):
+            raise StoreUnusable(f"there is no directory database at {path}")
+        with closing(connect_to_inspect(path)) as connection:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            check_contents(connection, path)
+            yield connection
+    except (apsw.CorruptError, apsw.NotADBError) as failure:
+        raise StoreUnusable(f"the database {path} is damaged: {failure}") from failure
+    except apsw.Error as failure:
+        raise StoreUnusable(f"cannot read the database {path}: {failure}") from failure
+
+
+@contextmanager
+def _made(target: Path) -> Iterator[Path]:
+    """A private file that gets its name when the block has ended well, and is on the disk then.
+
+    Raises FileExistsError.
+    """
+    if target.exists() or target.is_symlink():
+        raise FileExistsError(17, "is there already: choose another name", str(target))
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    os.close(
+        os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    )
+    try:
+        yield part
+        descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.link(part, target)  # unlike rename, it never takes the place of another file
+        _sync(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _raise_if_unsound(connection: apsw.Connection, path: Path) -> None:
+    row = first_row(connection, "PRAGMA quick_check(1)")
+    if row != ("ok",):
+        raise StoreUnusable(f"the copy {path} is not sound: {row[0] if row else 'it is empty'}")
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [path, *(path.with_name(path.name + ending) for ending in _SIDE_FILES)]
+
+
+def _count(connection: apsw.Connection, sql: str) -> int:
+    row = first_row(connection, sql)
+    return int(row[0]) if row else 0
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
