@@ -209,8 +209,8 @@ class Bench:
         self.row(
             f"search at {resources:,}",
             "p50 ≤ 5 ms, p99 ≤ 25 ms",
-            f"p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms; {cost * 1e3:.1f} ms of the "
-            "server's processor time each",
+            f"p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms; {cost * 1e3:.1f} ms of "
+            "the server's processor time each",
             "selective words, limit 50, open loop of 100 queries/s over 8 connections, 20 s",
         )
         announcing = self.start_load("churn", server.port, seconds=22)
