@@ -17,6 +17,7 @@ from tests.support.certificates import KeyPair, peer_key_pair
 from tests.support.clock import FakeClock
 from tests.support.raw_directory import new_peer_id, register_bytes, sign
 
+from p2p_server.app import AsyncSignal
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.errors import RevisionMismatch, SessionUnknown
 from p2p_server.directory.events import Event
@@ -96,6 +97,8 @@ class PresenceAgreesWithADict(RuleBasedStateMachine):
             entropy=os.urandom,
             tell=self.events.append,
             wake_dialback=lambda: None,
+            new_signal=AsyncSignal,
+            pause=asyncio.sleep,
             shared=shared,
         )
 

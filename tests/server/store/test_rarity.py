@@ -1,4 +1,4 @@
-"""The trigrams that the index is asked for are the rare ones, and results do not depend on which."""
+"""The index is asked for rare trigrams, and what is found does not depend on which."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
