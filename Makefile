@@ -40,8 +40,8 @@ protos-fresh: setup
 protos-keep: setup
 	@$(BIN)/python tools/check_breaking.py
 
-bench: setup ## measure transfers beside other programs; writes docs/performance.md
-	@$(BIN)/python -m bench
+bench: setup ## measure beside other programs; writes docs/performance.md (ARGS="--quick" tries it)
+	@$(BIN)/python -m bench $(ARGS)
 
 bench-directory: setup ## measure what a directory bears; writes docs/performance.md
 	@$(BIN)/python -m bench.directory $(BENCH)

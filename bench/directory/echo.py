@@ -15,7 +15,7 @@ from google.protobuf.empty_pb2 import Empty
 class Anything(grpc.GenericRpcHandler):
     def service(self, call: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(
-            answer,  # type: ignore[arg-type]  # the stubs type the synchronous form
+            answer,
             request_deserializer=Empty.FromString,
             response_serializer=Empty.SerializeToString,
         )

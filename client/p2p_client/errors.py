@@ -124,6 +124,14 @@ class SourceMisbehaved(SourceError):
     """It served what cannot be true. Remedy: ban it within its manifest group."""
 
 
+class BadPiece(SourceMisbehaved):
+    """A piece that it served does not fit the manifest; it may not know."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__("it served a bad piece", reason="BAD_PIECE")
+        self.index = index
+
+
 class SourceUnavailable(SourceError):
     """It does not answer, is busy, stalls or is stopping. Remedy: others first, later again."""
 

@@ -54,6 +54,15 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class PartialContent:
+    """A content of which we have a part, while we download it."""
+
+    digest: Digest
+    manifest_digest: ManifestDigest
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListedPeer:
     """A peer online, as the directory lists it."""
 
@@ -187,6 +196,8 @@ class AnnounceBatch:
     snapshot_id: str = ""
     batch_index: int = 0
     last: bool = False
+    partials: Sequence[PartialContent] = ()
+    withdrawn_partials: Sequence[Digest] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
 
 MOST_MATCHES_TO_CHOOSE_FROM = 10_000
 PAGE_SIZE = 1_000
+REPORT_GRACE_SECONDS = 0.5
+"""How long a peer that is left waits for sources to be told of bad pieces, if there were any."""
 
 Notice = Callable[[str], None]
 T = TypeVar("T")
@@ -105,6 +107,7 @@ class Peer:
         self._downloader = Downloader(self._locate, self._channels, self._settings)
         self._failure = asyncio.get_running_loop().create_future()
         await self._tasks.__aenter__()
+        self._start(self._downloader.reports.run())
         return self
 
     def _joined(self) -> Joined | None:
@@ -125,6 +128,7 @@ class Peer:
             await self._end_session()
             if self._sharing is not None:
                 await self._sharing.close()
+            await self._downloader.reports.settle(REPORT_GRACE_SECONDS)
         finally:
             for task in self._background:
                 task.cancel()
@@ -183,6 +187,11 @@ class Peer:
     @property
     def active_uploads(self) -> int:
         return self._sharing.active_uploads if self._sharing else 0
+
+    @property
+    def uploaded_bytes(self) -> int:
+        """Of contents, to all who fetched from us."""
+        return self._sharing.uploaded_bytes if self._sharing else 0
 
     # --- membership ----------------------------------------------------------------------------
 
@@ -249,6 +258,31 @@ class Peer:
         await membership.announced()
         return sharing.ready_report(tuple(membership.endpoint_statuses), tuple(membership.rejected))
 
+    async def listen(self) -> None:
+        """Opens a session in which others can fetch from us, with nothing shared so far.
+
+        Downloads that begin from now on can be fetched from while they run.
+
+        Raises:
+            UsageError: another peer shares from this state folder.
+            LocalRefusal: the port to listen at is taken.
+            DirectoryError: the directory does not answer, is not trusted, or refuses us.
+        """
+        async with self._opening:
+            sharing = await self._open_sharing()
+            if self.peer_id != sharing.peer_id:
+                sharing.listen_to(self._on_library_event)
+                # Nothing is going to be scanned: what an earlier run shared is not waited for.
+                sharing.catalog.settled = True
+                await self._open_listed_session(sharing)
+        await self._session()
+
+    def _on_library_event(self, event: "LibraryEvent") -> None:
+        from p2p_client.library.events import Notice as LibraryNotice
+
+        if isinstance(event, LibraryNotice):
+            self._on_notice(event.text)
+
     async def _open_sharing(self) -> "Sharing":
         from p2p_client.sharing import Sharing
 
@@ -262,6 +296,7 @@ class Peer:
             )
             self._port = await sharing.open()
             self._sharing = sharing
+            self._downloader.open_exhibit = sharing.open_exhibit
         return self._sharing
 
     async def _open_listed_session(self, sharing: "Sharing") -> None:
@@ -385,9 +420,13 @@ class Peer:
         output: Path | None = None,
         directory: Path | None = None,
         overwrite: bool = False,
+        seed: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> Finished:
         """Fetches one content into `output`, or under its own name into `directory` (here).
+
+        While a peer shares, others can fetch from it what its downloads have verified. With `seed`
+        it begins to, as by `listen`, and shares the finished file until the peer is left.
 
         Raises:
             UsageError, NotFound, Ambiguous: `target` does not mean one content.
@@ -397,10 +436,16 @@ class Peer:
         """
         if output is not None and directory is not None:
             raise UsageError("give either a file or a folder to save to, not both")
+        if seed:
+            await self.listen()
         content = await self.resolve(target, owner=owner) if isinstance(target, str) else target
         place = output if output is not None else (directory or Path()) / safe_name(content.name)
         return await self._downloader.fetch(
-            content.digest, place, overwrite=overwrite, on_event=on_event or (lambda _: None)
+            content.digest,
+            place,
+            overwrite=overwrite,
+            on_event=on_event or (lambda _: None),
+            open_exhibit=self._sharing.open_kept_exhibit if seed and self._sharing else None,
         )
 
     async def _locate(self, digest: Digest) -> list[Holding]:

@@ -5,15 +5,31 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from p2p_client.config import Settings
+from p2p_client.content.manifest import Manifest, PieceIndex
+from p2p_client.content.piece_map import PieceMap
+from p2p_client.download.partial.exhibit import Exhibit, OpenReader
+from p2p_client.errors import PeerError
 from p2p_client.library.catalog import Catalog
+from p2p_client.library.events import Listed, Notice
 from p2p_client.library.library import Library, LibraryEvent, Skipped
 from p2p_client.memory import keep_freed_memory
-from p2p_client.models import Endpoint, EndpointStatus, Granted, PeerId, RejectedItem, Verdict
+from p2p_client.models import (
+    Digest,
+    Endpoint,
+    EndpointStatus,
+    Granted,
+    PeerId,
+    RejectedItem,
+    Verdict,
+)
 from p2p_client.net.identity import Identity
 from p2p_client.state import StateFolder, default_state_dir
 from p2p_client.upload.serve import UploadServer
+from p2p_client.upload.shown.contents import Contents
+from p2p_client.upload.shown.partials import Partial, Partials
 
 STOP_GRACE_SECONDS = 2.0
 
@@ -57,8 +73,10 @@ class Sharing:
         self.catalog = Catalog(epoch=secrets.token_urlsafe(12))
         private = (state.path, default_state_dir())
         self.library = Library(state.cache_file, self.catalog, self._tell, private=private)
+        self.partials = Partials(self.catalog)
+        self._until_listed: dict[Digest, Partial] = {}
         self._server = UploadServer(
-            self.library,
+            Contents(self.library, self.partials),
             identity,
             self.peer_id,
             insecure=insecure,
@@ -88,6 +106,56 @@ class Sharing:
     def active_uploads(self) -> int:
         return self._server.active_uploads
 
+    @property
+    def uploaded_bytes(self) -> int:
+        return self._server.uploaded_bytes
+
+    # --- downloads that others may fetch from while they run -----------------------------------
+
+    def open_exhibit(
+        self, digest: Digest, manifest: Manifest, held: PieceMap, open_reader: OpenReader
+    ) -> Exhibit | None:
+        """Of a download that is on its own when it has ended."""
+        return self._show(digest, manifest, held, open_reader, keep=False)
+
+    def open_kept_exhibit(
+        self, digest: Digest, manifest: Manifest, held: PieceMap, open_reader: OpenReader
+    ) -> Exhibit | None:
+        """Of a download whose file is shared when it has ended."""
+        return self._show(digest, manifest, held, open_reader, keep=True)
+
+    def _show(
+        self,
+        digest: Digest,
+        manifest: Manifest,
+        held: PieceMap,
+        open_reader: OpenReader,
+        *,
+        keep: bool,
+    ) -> Exhibit | None:
+        try:
+            partial = self.partials.show(digest, manifest, held, open_reader)
+        except PeerError as error:
+            self._tell(Notice(f"{error}; nobody can fetch from this download"))
+            return None
+        return _Exhibit(self, partial, keep=keep)
+
+    async def adopt(self, path: Path, partial: Partial, *, keep: bool) -> None:
+        """The download stands complete under this path: it is not hashed again, and shared if it is
+        to be kept. Until it is listed as a file, it goes on to be shown as it was."""
+        keep = keep and not self.library.has(partial.digest)
+        if keep:
+            self._until_listed[partial.digest] = partial
+        try:
+            await self.library.know(path, partial.signature(), partial.digest, partial.manifest)
+            if keep:
+                await self.library.add(path)
+        except PeerError as error:
+            if keep:
+                self._tell(Notice(f"{error}; others can fetch it as long as this program runs"))
+        if not keep:
+            self.partials.close(partial)
+
     def ready_report(
         self, statuses: tuple[EndpointStatus, ...], rejected: tuple[RejectedItem, ...]
     ) -> ShareReady:
@@ -105,11 +173,34 @@ class Sharing:
         try:
             await self._server.stop(STOP_GRACE_SECONDS)
         finally:
+            self.partials.close_all()
             self._lock.close()
 
     def _tell(self, event: LibraryEvent) -> None:
+        if isinstance(event, Listed) and event.digest in self._until_listed:
+            self.partials.close(self._until_listed.pop(event.digest))
         for listener in self._listeners:
             listener(event)
+
+
+class _Exhibit:
+    """One download as it is shown."""
+
+    def __init__(self, sharing: Sharing, partial: Partial, *, keep: bool) -> None:
+        self.peer_id: PeerId | None = sharing.peer_id
+        self._sharing = sharing
+        self._partial = partial
+        self._keep = keep
+
+    def hold(self, index: PieceIndex) -> None:
+        self._partial.hold(index)
+
+    def close(self, *, is_doubtful: bool = False) -> None:
+        self._sharing.partials.close(self._partial, is_doubtful=is_doubtful)
+
+    async def publish(self, path: Path) -> None:
+        if not self._partial.is_closed:
+            await self._sharing.adopt(path, self._partial, keep=self._keep)
 
 
 def _best_endpoint(statuses: tuple[EndpointStatus, ...]) -> Endpoint | None:

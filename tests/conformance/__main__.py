@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.__main__ import machine, put_section
+from bench.support.report import machine, put_section
 from tests.conformance.clients import LANGUAGES, Command, Speaker, ToolchainAbsent, command_of
 from tests.support.network import Network
 from tools.generate_vectors import MIB, content
@@ -112,7 +112,7 @@ def main() -> None:
             f"TLS, each file compared byte for byte; median of {arguments.runs} runs, on "
             f"{machine()}{versions(commands)}."
         )
-        put_section("pairs", f"{said}\n\n{table(figures)}")
+        put_section("pairs", "Each client from each", __doc__ or "", f"{said}\n\n{table(figures)}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ CODES = {
     "CONTENT_UNREADABLE": grpc.StatusCode.UNAVAILABLE,
     "SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE,
     "INTERNAL": grpc.StatusCode.INTERNAL,
+    "PIECES_MISSING": grpc.StatusCode.FAILED_PRECONDITION,
+    "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "UNIMPLEMENTED": grpc.StatusCode.UNIMPLEMENTED,
 }
 
 
@@ -45,6 +48,7 @@ class Behaviour:
 
     refuse: str | None = None  # a reason: every FetchFile is refused with it
     refuse_manifest: str | None = None
+    queue_messages: int = 0  # so many before each stream, 50 ms apart
     stall_after_bytes: int | None = None  # then silence
     stall_manifest: bool = False
     empty_chunks_after_bytes: int | None = None  # then chunks without data, for ever
@@ -58,6 +62,10 @@ class Behaviour:
     chunk_bytes: int = PIECE_BYTES
     manifest: Manifest | None = None  # sent instead of the true one
     listed_size_bytes: int | None = None  # told to the directory instead of the true one
+    held: set[int] | None = None  # a partial source with these pieces; see FakeSource.gain
+    claimed: frozenset[int] = frozenset()  # pieces that it says it has, and does not
+    refuse_watch: str | None = None  # a reason: WatchPieces is refused with it
+    bitmap: bytes | None = None  # told instead of the true one
 
 
 @dataclass
@@ -70,12 +78,16 @@ class FakeSource(PeerServiceServicer):
     behaviour: Behaviour = field(default_factory=Behaviour)
     served: list[tuple[int, int]] = field(default_factory=list)  # offset, bytes sent
     grants: list[str] = field(default_factory=list)
+    waiters: list[bool] = field(default_factory=list)  # whether each FetchFile would wait
+    reported: list[tuple[str, int]] = field(default_factory=list)  # manifest digest, piece
     port: int = 0
 
     def __post_init__(self) -> None:
         self.digest, self.manifest = digest_of(self.content)
         self._server: grpc.aio.Server | None = None
         self.dead = asyncio.Event()
+        self.watchers = 0
+        self._gained = asyncio.Event()
 
     @property
     def peer_id(self) -> PeerId:
@@ -105,7 +117,43 @@ class FakeSource(PeerServiceServicer):
         endpoints = (Endpoint("127.0.0.1", self.port),)
         source = Source(self.peer_id, self.user, endpoints, b"", grant, FAR_FUTURE)
         listed = manifest.size_bytes if size is None else size
-        return Holding(self.asked_for or self.digest, source, manifest.digest(), listed)
+        partial = self.behaviour.held is not None
+        return Holding(self.asked_for or self.digest, source, manifest.digest(), listed, partial)
+
+    def gain(self, *pieces: int) -> None:
+        """It comes to have these too."""
+        assert self.behaviour.held is not None, "it has everything"
+        self.behaviour.held.update(pieces)
+        self._gained.set()
+        self._gained = asyncio.Event()
+
+    async def WatchPieces(  # type: ignore[override]  # the stub allows only generators
+        self, request: peer_pb2.WatchPiecesRequest, context: "Context"
+    ) -> None:
+        behaviour, count = self.behaviour, self.manifest.piece_count
+        if behaviour.refuse_watch:
+            await refuse(context, behaviour.refuse_watch)
+        self.watchers += 1
+        told: set[int] = set()
+        held = set(range(count)) if behaviour.held is None else behaviour.held
+        while not self.dead.is_set():
+            new = sorted((held | behaviour.claimed) - told)
+            if told:
+                message = peer_pb2.WatchPiecesResponse(added_pieces=new)
+            else:
+                bits = sum(1 << piece for piece in new).to_bytes(-(-count // 8), "little")
+                bitmap = bits if behaviour.bitmap is None else behaviour.bitmap
+                message = peer_pb2.WatchPiecesResponse(bitmap=bitmap)
+            await context.write(message)
+            told.update(new)
+            if len(told) == count:
+                return
+            await self._gained.wait()
+
+    def FetchPacked(
+        self, request: peer_pb2.FetchPackedRequest, context: "Context"
+    ) -> AsyncIterator[peer_pb2.FetchPackedResponse]:
+        raise NotImplementedError
 
     async def GetManifest(
         self, request: peer_pb2.GetManifestRequest, context: "Context"
@@ -131,8 +179,18 @@ class FakeSource(PeerServiceServicer):
             for key, value in context.invocation_metadata() or ()
             if key == "authorization"
         ]
+        self.waiters += [request.wait_in_queue]
         if self.behaviour.refuse:
             await refuse(context, self.behaviour.refuse)
+        for left in reversed(range(self.behaviour.queue_messages)):
+            place = peer_pb2.QueueStatus(position=left, waiting_count=left + 1)
+            await context.write(peer_pb2.FetchFileResponse(queue=place))
+            await asyncio.sleep(0.05)
+        if self.behaviour.held is not None:
+            last = (request.read_offset + request.read_limit - 1) // PIECE_BYTES
+            wanted = range(request.read_offset // PIECE_BYTES, last + 1)
+            if not self.behaviour.held.issuperset(wanted):
+                await refuse(context, "PIECES_MISSING")
         end = request.read_offset + request.read_limit - self.behaviour.truncate_bytes
         offset = request.read_offset
         while offset < end:
@@ -148,6 +206,12 @@ class FakeSource(PeerServiceServicer):
             length = min(surplus, self.behaviour.chunk_bytes)
             await context.write(peer_pb2.FetchFileResponse(data=bytes(length)))
             surplus -= length
+
+    async def ReportBadPiece(
+        self, request: peer_pb2.ReportBadPieceRequest, context: "Context"
+    ) -> peer_pb2.ReportBadPieceResponse:
+        self.reported.append((request.manifest_digest, request.piece_index))
+        return peer_pb2.ReportBadPieceResponse()
 
     def ProveIdentity(
         self, request: peer_pb2.ProveIdentityRequest, context: "Context"

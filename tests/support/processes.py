@@ -212,6 +212,11 @@ class Program:
     def running(self) -> bool:
         return self.process.poll() is None
 
+    @property
+    def age_seconds(self) -> float:
+        """Since it was started."""
+        return time.monotonic() - self._started_at
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 

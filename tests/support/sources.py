@@ -20,12 +20,15 @@ from p2p_client.net.channels import peer_channel
 from p2p_client.net.identity import Identity, load_or_create
 from p2p_client.net.status import read_refusal
 from p2p_client.upload.serve import UploadServer
+from p2p_client.upload.shown.contents import Contents
+from p2p_client.upload.shown.partials import Partials
 
 if TYPE_CHECKING:
     from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
 
 PEER_ID = PeerId("the-peer-that-shares")
 Call = grpc.aio.UnaryStreamCall[peer_pb2.FetchFileRequest, peer_pb2.FetchFileResponse]
+WatchCall = grpc.aio.UnaryStreamCall[peer_pb2.WatchPiecesRequest, peer_pb2.WatchPiecesResponse]
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Source:
     """One that shares, and one who fetches from it."""
 
     shared: Shared
+    partials: Partials
     server: UploadServer
     identity: Identity
     port: int
@@ -56,10 +60,15 @@ class Source:
         chunk_bytes: int = 0,
         grant: str | None = None,
         user: str = "bob",
+        waits: bool = False,
         stub: "PeerServiceAsyncStub | None" = None,
     ) -> Call:
         request = peer_pb2.FetchFileRequest(
-            digest=digest, read_offset=offset, read_limit=limit, max_chunk_bytes=chunk_bytes
+            digest=digest,
+            read_offset=offset,
+            read_limit=limit,
+            max_chunk_bytes=chunk_bytes,
+            wait_in_queue=waits,
         )
         return (stub or self.stub).FetchFile(
             request, metadata=self.with_grant(grant, user), timeout=30
@@ -71,6 +80,10 @@ class Source:
     async def manifest(self, digest: str, grant: str | None = None) -> peer_pb2.GetManifestResponse:
         request = peer_pb2.GetManifestRequest(digest=digest)
         return await self.stub.GetManifest(request, metadata=self.with_grant(grant), timeout=30)
+
+    def watch(self, digest: str, manifest_digest: str) -> WatchCall:
+        request = peer_pb2.WatchPiecesRequest(digest=digest, manifest_digest=manifest_digest)
+        return self.stub.WatchPieces(request, metadata=self.with_grant(None), timeout=30)
 
     def with_grant(self, grant: str | None, user: str = "bob") -> tuple[tuple[str, str], ...]:
         """The metadata of a call; None: a good grant, empty: none at all."""
@@ -85,6 +98,7 @@ async def a_source(
     insecure: bool = False,
     max_uploads: int = 8,
     idle_timeout_seconds: float = 10.0,
+    limit_bytes_per_second: float | None = None,
 ) -> AsyncIterator[Source]:
     """Serves these roots until the context ends; its state lies beside the first of them."""
     state = roots[0].parent / "state"
@@ -92,14 +106,16 @@ async def a_source(
     identity = load_or_create(state / "identity.pem")
     clock: list[Source] = []
     async with a_library(*roots, cache_file=state / "cache.db") as shared:
+        partials = Partials(shared.catalog)
         server = UploadServer(
-            shared.library,
+            Contents(shared.library, partials),
             identity,
             PEER_ID,
             insecure=insecure,
             max_uploads=max_uploads,
             idle_timeout_seconds=idle_timeout_seconds,
             clock=lambda: clock[0].now(),
+            limit_bytes_per_second=limit_bytes_per_second,
         )
         port = await server.start(Address("127.0.0.1", 0))
         signer = GrantSigner()
@@ -107,7 +123,7 @@ async def a_source(
         certificate = None if insecure else identity.certificate_der
         channel = peer_channel(Endpoint("127.0.0.1", port), certificate)
         stub = PeerServiceStub(channel)
-        clock.append(Source(shared, server, identity, port, channel, stub, signer))
+        clock.append(Source(shared, partials, server, identity, port, channel, stub, signer))
         try:
             yield clock[0]
         finally:
@@ -115,7 +131,7 @@ async def a_source(
             await server.stop(0)
 
 
-async def refusal_of(call: Call | Awaitable[object]) -> tuple[str, str]:
+async def refusal_of(call: Call | WatchCall | Awaitable[object]) -> tuple[str, str]:
     """Code and reason with which a call ends; fails when it ends well."""
     try:
         if isinstance(call, grpc.aio.UnaryStreamCall):
@@ -133,6 +149,14 @@ async def first_chunk(call: Call) -> bytes:
     chunk = await call.read()
     assert isinstance(chunk, peer_pb2.FetchFileResponse)
     return chunk.data
+
+
+async def next_place(call: Call) -> peer_pb2.QueueStatus | None:
+    """Reads one message of a call that waits; None: it waits no longer, and the data is lost."""
+    message = await call.read()
+    assert isinstance(message, peer_pb2.FetchFileResponse)
+    assert not (message.HasField("queue") and message.data)
+    return message.queue if message.HasField("queue") else None
 
 
 async def rest_of(call: Call) -> bytes:

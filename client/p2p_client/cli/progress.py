@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from p2p_client.cli.render import PROGRAM, Output, endpoint_or_none, printable, takes_escapes
 from p2p_client.cli.sizes import show_rate, show_seconds, show_size
-from p2p_client.download.events import Event, Finished, Progress, SourceFailed, Started
+from p2p_client.download.events import Event, Finished, Progress, Queued, SourceFailed, Started
 from p2p_client.library.events import HashProgress, LibraryEvent
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ def download_record(event: Event) -> dict[str, object]:
                 "verified_bytes": event.verified_bytes,
                 "fetched_bytes": event.fetched_bytes,
                 "size_bytes": event.size_bytes,
+            }
+        case Queued():
+            wait = event.expected_wait_seconds
+            return {
+                "event": "queued",
+                "user": event.user,
+                "position": event.position,
+                "waiting_count": event.waiting_count,
+                "expected_wait_seconds": None if wait is None else round(wait, 1),
             }
         case SourceFailed():
             return {
@@ -77,6 +86,16 @@ def failed_line(failed: SourceFailed) -> str:
     return f"source {failed.user}{at} dropped out: {failed.message}"
 
 
+def queued_line(queued: Queued) -> str:
+    """`waiting in bob's queue: 3 of 7`, and how long where that is known."""
+    about = ""
+    if queued.expected_wait_seconds is not None:
+        seconds = max(1, round(queued.expected_wait_seconds))
+        about = f", about {f'{seconds} s' if seconds < 60 else show_seconds(seconds)}"
+    place = f"{queued.position + 1} of {queued.waiting_count}"
+    return f"waiting in {queued.user}'s queue: {place}{about}"
+
+
 def _named(sources: tuple[str, ...]) -> str:
     return ", ".join(sources) if len(sources) <= MOST_SOURCES_NAMED else f"{len(sources)} users"
 
@@ -111,14 +130,19 @@ class RateMeter:
 class DownloadView:
     """Shows one `get`. Use as a context; `show` is called with each event.
 
-    `started` tells whether bytes were about to flow, so whether there is something to resume.
+    `started` tells whether bytes were about to flow, so whether there is something to resume;
+    `finished`, whether there is nothing left to resume.
     """
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._bar = _Bar() if takes_escapes(sys.stderr) and not output.json else None
         self._next_event_at = 0.0
+        self._name = ""
+        self._fetched_bytes = 0
+        self._waits_for: set[str] = set()  # users that it was said of, since bytes came last
         self.started = False
+        self.finished = False
 
     def __enter__(self) -> "DownloadView":
         return self
@@ -133,18 +157,37 @@ class DownloadView:
         match event:
             case Started():
                 self.started = True
+                self._name = f"{event.path.name} from {_named(event.sources)}"
                 if self._bar is not None:
-                    self._bar.start(
-                        f"{event.path.name} from {_named(event.sources)}",
-                        event.resumed_bytes,
-                        event.size_bytes,
-                    )
-            case Progress() if self._bar is not None:
-                self._bar.move(event.verified_bytes, event.size_bytes)
+                    self._bar.start(self._name, event.resumed_bytes, event.size_bytes)
+            case Progress():
+                self._move(event)
+            case Queued():
+                self._show_queued(event)
             case SourceFailed():
                 self.say(failed_line(event))
-            case Finished() if self._bar is not None:
-                self._bar.stop()
+            case Finished():
+                self.finished = True
+                if self._bar is not None:
+                    self._bar.stop()
+
+    def _move(self, event: Progress) -> None:
+        is_waiting = event.fetched_bytes == self._fetched_bytes
+        self._fetched_bytes = event.fetched_bytes
+        if not is_waiting:
+            self._waits_for.clear()
+        if self._bar is not None:
+            self._bar.move(event.verified_bytes, event.size_bytes)
+            if not is_waiting:
+                self._bar.name(self._name)
+
+    def _show_queued(self, event: Queued) -> None:
+        """In place of the name on a terminal; elsewhere once for each wait."""
+        if self._bar is not None:
+            self._bar.name(queued_line(event))
+        elif event.user not in self._waits_for:
+            self.say(queued_line(event))
+        self._waits_for.add(event.user)
 
     def _record(self, event: Event) -> None:
         if isinstance(event, Progress):
@@ -212,6 +255,10 @@ class _Bar:
     def move(self, done_bytes: int, total_bytes: int) -> None:
         if self._bars is not None and self._bars.tasks:
             self._bars.update(self._bars.task_ids[0], completed=done_bytes, total=total_bytes)
+
+    def name(self, name: str) -> None:
+        if self._bars is not None and self._bars.tasks:
+            self._bars.update(self._bars.task_ids[0], description=printable(name))
 
     def print_above(self, text: str) -> None:
         if self._bars is None:

@@ -1,6 +1,7 @@
 """Runs a command's coroutine to its end, or until a signal asks it to stop."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from p2p_client.peer import Peer
 
 T = TypeVar("T")
+_LOADED_SECONDS = 1.0
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -49,6 +51,7 @@ async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.current_task()
     assert task is not None
     received: list[int] = []
+    loop.call_later(_LOADED_SECONDS, _collect_garbage)
 
     def stop(signal_number: int) -> None:
         received.append(signal_number)
@@ -63,3 +66,9 @@ async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
         if received:
             raise Stopped(received[0]) from None
         raise
+
+
+def _collect_garbage() -> None:
+    """From now on; what was loaded until now is never garbage."""
+    gc.freeze()
+    gc.enable()

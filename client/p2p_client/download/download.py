@@ -21,8 +21,10 @@ from p2p_client.download.fetcher import Fetcher
 from p2p_client.download.part.assembly import Assembly, settled
 from p2p_client.download.part.claim import sweep_leftovers
 from p2p_client.download.part.part_file import PartFile
+from p2p_client.download.partial.exhibit import Exhibit, Hidden, OpenExhibit
 from p2p_client.download.picker.groups import Group
 from p2p_client.download.place import Place
+from p2p_client.download.reports import Reports
 from p2p_client.download.sources import Locate, Sources
 from p2p_client.download.swarm import Swarm
 from p2p_client.download.tally import Tally
@@ -63,6 +65,9 @@ class Downloader:
         self._settings = settings
         self._patience_seconds = patience_seconds
         self._pace = Pace(settings.limit_down_bytes_per_second)
+        self.reports = Reports(channels)
+        self.open_exhibit: OpenExhibit | None = None
+        """Serves downloads while they run; None: nobody does."""
         keep_freed_memory()
 
     async def fetch(
@@ -72,10 +77,12 @@ class Downloader:
         *,
         overwrite: bool,
         on_event: Callable[[Event], None],
+        open_exhibit: OpenExhibit | None = None,
     ) -> Finished:
         """Brings the content to `target`, resuming what an earlier run has verified.
 
         Cancelling it keeps all that was verified. `on_event` is called in the event loop.
+        `open_exhibit` stands in for the one of all downloads.
 
         Raises:
             LocalRefusal: the target exists (TargetExists), cannot be written (TargetUnwritable),
@@ -98,10 +105,19 @@ class Downloader:
             )
             tally = Tally(on_event)
             idle_seconds = self._settings.idle_timeout_seconds
-            sources = Sources(digest, self._locate, self._channels, idle_seconds, self._pace, tally)
+            sources = Sources(
+                digest,
+                self._locate,
+                self._channels,
+                idle_seconds,
+                self._pace,
+                tally,
+                self.reports,
+            )
             run = _Run(digest, part, sources, tally, threads, on_event)
             run.streams = self._settings.download_streams
             run.patience_seconds = self._patience_seconds
+            run.open_exhibit = open_exhibit or self.open_exhibit
             return await run.fetch()
 
 
@@ -119,6 +135,7 @@ class _Run:
     ) -> None:
         self.streams = 1
         self.patience_seconds = PATIENCE_SECONDS
+        self.open_exhibit: OpenExhibit | None = None
         self._digest = digest
         self._part = part
         self._sources = sources
@@ -128,6 +145,7 @@ class _Run:
         self._began_at = time.monotonic()
         self._resumed_bytes: int | None = None  # None: no manifest so far
         self._assembly: Assembly | None = None
+        self._exhibit: Exhibit = Hidden()
         self._believed: ManifestDigest | None = None  # the assembly's, or an earlier run's
         self._tried: set[ManifestDigest] = set()  # groups that did not help, since the last wait
         self._full: DiskFull | None = None
@@ -144,8 +162,10 @@ class _Run:
                 pass
             await self._publish(assembly.manifest.size_bytes)
         except BaseException as error:
+            self._exhibit.close()
             await self._leave(error)
             raise
+        await self._exhibit.publish(self._part.place.path)
         return self._finished(assembly.manifest.size_bytes)
 
     async def _next_group(self) -> Group:
@@ -197,7 +217,9 @@ class _Run:
                 self._disbelieve(group)
                 return None
             # Hashed from what the disk gave back: if that lied, it is not the group's fault.
+            self._exhibit.close(is_doubtful=True)
             await self._assembly.recheck()
+            self._show(self._assembly)
         raise TransferFailed(
             f"{self._part.place.path}: the disk gives back other bytes than were written to it"
         )
@@ -211,6 +233,7 @@ class _Run:
             held, most_wasted_bytes = journal.held_map(), MOST_WASTED_BYTES
         assembly = Assembly(self._part, manifest, held, self._threads)
         await assembly.reserve()
+        self._exhibit.close(is_doubtful=True)  # of another manifest: the file gets other pieces
         self._assembly, self._believed = None, group.manifest_digest
         if not was_empty:
             await assembly.adopt(most_wasted_bytes)
@@ -219,7 +242,17 @@ class _Run:
             users = tuple(dict.fromkeys(source.user for source in group.sources))
             path, size_bytes = self._part.place.path, manifest.size_bytes
             self._on_event(Started(path, self._digest, size_bytes, self._resumed_bytes, users))
+        self._show(assembly)
         return assembly
+
+    def _show(self, assembly: Assembly) -> None:
+        """From now on others may fetch what is verified."""
+        shown: Exhibit | None = None
+        if self.open_exhibit is not None:
+            shown = self.open_exhibit(
+                self._digest, assembly.manifest, assembly.held, self._part.open_reader
+            )
+        self._exhibit = shown or Hidden()
 
     async def _fill(self, assembly: Assembly, group: Group) -> bool:
         manifest_digest = group.manifest_digest
@@ -229,7 +262,7 @@ class _Run:
             return self._sources.fetchers(manifest_digest)
 
         fetchers = self._sources.fetchers(manifest_digest)
-        swarm = Swarm(assembly, fetchers, self.streams, self._tally)
+        swarm = Swarm(assembly, fetchers, self.streams, self._tally, self._exhibit)
         try:
             return await swarm.run(refresh)
         finally:
@@ -237,6 +270,7 @@ class _Run:
 
     def _disbelieve(self, group: Group) -> None:
         """Nothing of it counts; what another manifest says is right is found again in the file."""
+        self._exhibit.close(is_doubtful=True)
         self._sources.ban_group(group)
         self._tally.disown()
         self._part.forget()

@@ -36,6 +36,17 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """A source lets us wait for one of its upload slots: `position` calls are served before ours,
+    of `waiting_count` that wait. When the place changes, once a second at most."""
+
+    user: str
+    position: int
+    waiting_count: int
+    expected_wait_seconds: float | None  # None: it cannot tell
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFailed:
     """A source gave us nothing more for `reason` (UPPER_SNAKE). Once per source and reason."""
 
@@ -63,4 +74,4 @@ class Finished:
     sources: tuple[str, ...]
 
 
-Event = Started | Progress | SourceFailed | Finished
+Event = Started | Progress | Queued | SourceFailed | Finished

@@ -5,29 +5,38 @@ errors (all become SourceError). What the bytes are worth is not judged here.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import grpc
 
 from p2p.v1 import peer_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
-from p2p_client.content.manifest import Manifest, ManifestInvalid
-from p2p_client.errors import SourceMisbehaved, SourceUnavailable
+from p2p_client.content.manifest import Manifest, ManifestInvalid, PieceIndex
+from p2p_client.download.partial.watching import watch_pieces
+from p2p_client.download.picker.pieces import Pieces
+from p2p_client.download.waiting import Place, Wait
+from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
+from p2p_client.net.stream.blocks import BLOCK_BYTES
+from p2p_client.net.stream.connection import ConnectionGone
+from p2p_client.net.stream.messages import MessageTooLarge, StreamBroken
+from p2p_client.net.stream.reader import Reader, Request, Stalled
 from p2p_client.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
+    from p2p_client.download.reports import Reports
     from p2p_client.net.channels import PeerChannels
 
-    Call = grpc.aio.UnaryStreamCall[peer_pb2.FetchFileRequest, peer_pb2.FetchFileResponse]
-
+_FETCH_FILE = "/p2p.v1.PeerService/FetchFile"
 STALLED = "STALLED"
+QUEUED = "QUEUED"
 END_SECONDS = 1.0
 """How long a source may take to end a stream of which we have all; it does not matter why."""
 
@@ -41,11 +50,13 @@ class Fetcher:
         channels: "PeerChannels",
         idle_timeout_seconds: float,
         pace: Pace,
+        reports: "Reports | None" = None,
     ) -> None:
         self.holding = holding
         self._channels = channels
         self._idle_timeout_seconds = idle_timeout_seconds
         self._pace = pace
+        self._reports = reports
 
     async def manifest(self) -> Manifest:
         """The manifest of the holding, seen to have the digest and the size that it lists.
@@ -72,55 +83,61 @@ class Fetcher:
             raise SourceMisbehaved("its manifest is of another size", reason="BAD_MANIFEST")
         return manifest
 
-    async def fetch(self, offset: int, limit: int) -> AsyncGenerator[bytes, None]:
-        """The bytes [offset, offset + limit), limit >= 1, in chunks of the source's choosing.
+    async def fetch(
+        self, offset: int, limit: int, on_queued: Callable[[Place], None] = lambda _: None
+    ) -> AsyncGenerator[memoryview, None]:
+        """The bytes [offset, offset + limit), limit >= 1, in parts that do not cross a multiple of
+        1 MiB of the content, whatever the source's chunks are.
 
         Close it when done early: that cancels the stream.
 
+        Args:
+            on_queued: told whenever the source says that the stream waits for an upload slot.
         Raises:
             SourceMisbehaved: more bytes than asked for, or a clean end before all of them.
             SourceUnavailable: nothing came for the idle timeout, and whatever else went wrong.
         """
-        stub = await self._stub()
+        reader = await self._channels.stream(
+            self.holding.source, self._request(offset, limit), self._idle_timeout_seconds
+        )
+        try:
+            async with aclosing(_parts(reader, on_queued)) as parts:
+                async for part in parts:
+                    wanted = part[:limit]
+                    limit -= len(wanted)
+                    await self._pace.keep(len(wanted))
+                    yield wanted
+                    if len(part) > len(wanted):
+                        raise _too_much()
+                    if not limit:
+                        await _see_the_end(parts)
+                        return
+            raise SourceMisbehaved(f"it ended {limit:,} bytes early", reason="TOO_LITTLE_DATA")
+        except SourceUnavailable as error:
+            await self._forget_connection(error)
+            raise
+        finally:
+            reader.cancel()
+
+    def _request(self, offset: int, limit: int) -> Request:
         request = peer_pb2.FetchFileRequest(
             digest=self.holding.digest,
             read_offset=offset,
             read_limit=limit,
             max_chunk_bytes=self._pace.chunk_bytes,
+            wait_in_queue=True,
         )
-        call = stub.FetchFile(request, metadata=self._metadata())
-        try:
-            while limit:
-                chunk = await self._next_chunk(call)
-                if chunk is None:
-                    raise SourceMisbehaved(
-                        f"it ended {limit:,} bytes early", reason="TOO_LITTLE_DATA"
-                    )
-                limit -= len(chunk)
-                if limit < 0:
-                    raise _too_much()
-                await self._pace.keep(len(chunk))
-                yield chunk
-            await _see_the_end(call)
-        finally:
-            call.cancel()
+        first_bytes = min(limit, BLOCK_BYTES - offset % BLOCK_BYTES)
+        return Request(_FETCH_FILE, self._metadata(), request.SerializeToString(), first_bytes)
 
-    async def _next_chunk(self, call: "Call") -> bytes | None:
-        """The next chunk that holds something; None: a clean end. Empty ones buy it no time."""
-        try:
-            with _as_source_error():
-                async with asyncio.timeout(self._idle_timeout_seconds):
-                    while isinstance(message := await call.read(), peer_pb2.FetchFileResponse):
-                        # The field is read once, for each access copies it.
-                        if data := message.data:
-                            return data
-            return None
-        except TimeoutError:
-            seconds = f"{self._idle_timeout_seconds:g} s"
-            raise SourceUnavailable(f"it sent nothing for {seconds}", reason=STALLED) from None
-        except SourceUnavailable as error:
-            await self._forget_connection(error)
-            raise
+    def report(self, piece: PieceIndex) -> None:
+        """Has the source told, beside everything else, that it sent a bad piece."""
+        if self._reports is not None:
+            self._reports.add(self.holding, piece)
+
+    def watch(self, piece_count: int) -> AsyncGenerator[Pieces, None]:
+        """Which pieces a partial source has; see watch_pieces."""
+        return watch_pieces(self.holding, self._channels, piece_count, self._idle_timeout_seconds)
 
     async def _stub(self) -> "PeerServiceAsyncStub":
         return PeerServiceStub(await self._channels.channel(self.holding.source))
@@ -134,13 +151,44 @@ class Fetcher:
             await self._channels.discard(self.holding.source)
 
 
-async def _see_the_end(call: "Call") -> None:
+async def _parts(
+    reader: Reader, on_queued: Callable[[Place], None]
+) -> AsyncGenerator[memoryview, None]:
+    """The content that comes, until a clean end. Raises SourceError."""
+    wait = Wait()
+    try:
+        async for news in reader:
+            if isinstance(news, memoryview):
+                wait.served()
+                yield news
+            elif isinstance(news, peer_pb2.QueueStatus):
+                if wait.is_too_long(time.monotonic()):
+                    raise SourceUnavailable("it only ever lets us wait", reason=QUEUED)
+                on_queued(_place_of(news))
+            elif news.code:
+                raise source_error(news)
+    except Stalled as error:
+        raise SourceUnavailable(str(error), reason=STALLED) from None
+    except MessageTooLarge as error:
+        raise SourceMisbehaved(f"it sent too much at once: {error}", reason="TOO_LARGE") from None
+    except StreamBroken as error:
+        raise SourceMisbehaved(str(error), reason="STREAM_BROKEN") from None
+    except ConnectionGone as error:
+        raise SourceUnavailable(f"it {error}", reason="UNREACHABLE") from None
+
+
+async def _see_the_end(parts: AsyncIterator[memoryview]) -> None:
     """Lets the source end the stream in its own way; raises SourceMisbehaved if it goes on."""
-    with suppress(TimeoutError, grpc.aio.AioRpcError):
+    with suppress(TimeoutError, SourceUnavailable, SourceStale):
         async with asyncio.timeout(END_SECONDS):
-            while isinstance(message := await call.read(), peer_pb2.FetchFileResponse):
-                if message.data:
-                    raise _too_much()
+            async for _ in parts:
+                raise _too_much()
+
+
+def _place_of(status: peer_pb2.QueueStatus) -> Place:
+    expected = status.expected_wait
+    seconds = expected.seconds + expected.nanos / 1e9 if status.HasField("expected_wait") else None
+    return Place.within_bounds(status.position, status.waiting_count, seconds)
 
 
 def _too_much() -> SourceMisbehaved:

@@ -2,47 +2,50 @@
 
 Promises:
     A piece is in at most one stream at a time, so no stream writes where another has verified.
-    At most `streams` streams are open. A banned source is never opened again.
+    A source has at most one stream, and is asked only for what it has, as far as it says.
+    A banned source is never opened again.
     Pieces of a stream that ended, for whatever reason, are free again unless they were verified.
     When nothing is open and no source may be asked, now or later, `is_starved` holds.
 
-A stream takes a range of consecutive pieces. One that is behind loses the tail of its range to a
-source that has nothing else to do; one that is stuck in its last piece is abandoned for it.
-`now` is monotonic seconds.
+A stream takes a range of consecutive pieces. Among whole sources ranges are long and in order. As
+soon as there is a partial source there is a swarm: ranges are short, the rarest pieces come first,
+and the whole sources, which everybody asks, are left those that nobody else has.
+
+One that is behind loses the tail of its range to a source that has nothing else to do; one that is
+stuck in its last piece is abandoned for it. `now` is monotonic seconds.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NewType
 
 from p2p_client.content.manifest import PieceIndex
-from p2p_client.download.picker.runs import Run, Runs
-from p2p_client.download.picker.spans import range_length, tail_length
+from p2p_client.download.picker import spans
+from p2p_client.download.picker.pieces import (
+    Pieces,
+    first_from,
+    length_of_run,
+    length_of_tail,
+    span,
+    without,
+)
+from p2p_client.download.picker.roster import Roster
+from p2p_client.download.picker.standing import SLOWNESS, Failure, Standing, Stream
 from p2p_client.models import PeerId
+
+__all__ = ["Abandon", "Command", "Failure", "Open", "Plan", "StreamId"]
 
 StreamId = NewType("StreamId", int)
 
-FIRST_BACKOFF_SECONDS = 0.25
-LONGEST_BACKOFF_SECONDS = 4.0
-MOST_STRIKES = 4
 STUCK_SECONDS = 2.0
 """A stream that gave nothing for this long may lose the piece it is in to an idle source. Doubled
 each time that happens, so that sources that all are slow do not take pieces from each other."""
 LONGEST_STUCK_SECONDS = 64.0
 TAIL_WORTH_SECONDS = 0.5
 """A tail that its stream would finish within this time is left to it."""
-SLOWNESS = 4.0
-"""A stream this many times slower than an idle source makes room for it."""
-
-
-class Failure(Enum):
-    """Why a stream ended early, by remedy."""
-
-    MISBEHAVED = "misbehaved"  # never again
-    UNAVAILABLE = "unavailable"  # others first, later again, a few times
-    STALLED = "stalled"  # the same, but fewer times: each one costs the whole idle timeout
-    STALE = "stale"  # not before it was located again
+HUNGER_SECONDS = 2.0
+"""How long partial sources are waited for when none of them has a piece that is missing."""
+MOST_THIEVES = 8
+_MOST_DRAWN = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,76 +69,56 @@ Command = Open | Abandon
 
 
 @dataclass(slots=True)
-class _Asked:
-    """What is known of one source."""
-
-    strikes: int = 0
-    retry_at: float = 0.0
-    is_banned: bool = False
-    is_stale: bool = False
-    rate: float | None = None  # pieces a second, of its last streams
-    streams: int = 0
-
-    def is_usable(self) -> bool:
-        return not (self.is_banned or self.is_stale) and self.strikes < MOST_STRIKES
-
-
-@dataclass(slots=True)
-class _Stream:
-    source: PeerId
-    stop: int  # first piece that is not its any more; may shrink
-    next_verified: int  # all before it, from its start on, are verified
-    begun: int  # first piece of which nothing has come yet
-    opened_at: float
-    heard_at: float
-    verified_at: float
-    verified_count: int = 0
-    is_cut: bool = False  # asked for more than is wanted by now
-    is_abandoned: bool = False
-
-    def rate(self, now: float) -> float:
-        """Pieces a second over its whole life; falls while nothing comes."""
-        return self.verified_count / max(now - self.opened_at, 1e-3)
-
-    def is_stuck(self, now: float, patience: float, hoped_rate: float | None) -> bool:
-        """Silent for too long, or in one piece for much longer than another source would be."""
-        if now - self.heard_at >= patience:
-            return True
-        in_piece = now - self.verified_at
-        return bool(hoped_rate) and in_piece >= max(patience, SLOWNESS / (hoped_rate or 1))
-
-
-@dataclass(slots=True)
 class Plan:
-    """The state of one download under one manifest; `streams` >= 1 may be open at once."""
+    """The state of one download under one manifest.
 
-    missing: Iterable[Run]
+    Args:
+        missing: the pieces to fetch.
+        streams: how many may be open at once, >= 1; twice as many in a swarm.
+        seed: what ties are broken by, so that peers with different seeds ask for different pieces.
+        me: our name for others, if they fetch from us: then a lone source, which they may be
+            asking too, is not asked from the beginning on, and in a swarm we get our share first.
+        piece_count: of the whole content; 0: up to the last missing piece.
+    """
+
+    missing: Pieces
     streams: int
-    _free: Runs = field(init=False)
-    _open: dict[StreamId, _Stream] = field(init=False, default_factory=dict)
-    _asked: dict[PeerId, _Asked] = field(init=False, default_factory=dict)
+    seed: int = 0
+    me: PeerId | None = None
+    piece_count: int = 0
+    _free: Pieces = field(init=False)
+    _open: dict[StreamId, Stream] = field(init=False, default_factory=dict)
+    _roster: Roster = field(init=False)
     _last_stream: int = field(init=False, default=0)
     _patience: float = field(init=False, default=STUCK_SECONDS)
+    _fed_at: float | None = field(init=False, default=None)
+    _drawn: int = field(init=False)
+    _origin: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self._free = Runs(self.missing)
+        self._free = self.missing
+        self.piece_count = max(1, self.piece_count, self.missing.bit_length())
+        self._roster = Roster(self.piece_count, self.me)
+        self._drawn = self.seed & _MOST_DRAWN
+        if self.me is not None:
+            self._origin = self._draw()
 
     # -- what the caller tells
 
-    def offer(self, source: PeerId) -> None:
+    def offer(self, source: PeerId, *, is_whole: bool = True) -> None:
         """The source was located (again): it may be asked, unless it is banned."""
-        asked = self._asked.setdefault(source, _Asked())
-        asked.is_stale = False
-        asked.retry_at = 0.0
-        asked.strikes = min(asked.strikes, MOST_STRIKES - 1)
+        self._roster.offer(source, is_whole=is_whole)
+
+    def learned(self, source: PeerId, pieces: Pieces) -> None:
+        """The partial source says that it has these too."""
+        self._roster.learned(source, pieces)
+
+    def forget(self, source: PeerId) -> None:
+        """Nothing is known any more of what the partial source has."""
+        self._roster.forget(source)
 
     def ban(self, source: PeerId) -> None:
-        self._asked.setdefault(source, _Asked()).is_banned = True
-
-    def drop(self, pieces: Iterable[Run]) -> None:
-        """Pieces that were held turned out bad: fetch them."""
-        for first, stop in pieces:
-            self._free.give(first, stop)
+        self._roster.ban(source)
 
     def heard(self, stream: StreamId, piece: int, now: float) -> None:
         """Bytes came; `piece` is the last one that they touch."""
@@ -152,31 +135,20 @@ class Plan:
         entry.begun = max(entry.begun, piece + 1)
         entry.verified_at = now
         entry.verified_count += 1
-        asked = self._asked[entry.source]
-        asked.strikes = 0
+        self._roster[entry.source].strikes = 0
 
     def closed(self, stream: StreamId, now: float, failure: Failure | None = None) -> None:
         """The stream has ended, nothing of it is under way; its unverified pieces are free."""
         entry = self._open.pop(stream)
-        self._free.give(entry.next_verified, entry.stop)
-        asked = self._asked[entry.source]
-        asked.streams -= 1
-        if entry.verified_count or not asked.rate:
-            asked.rate = entry.rate(now)
+        left = span(entry.next_verified, entry.stop)
+        self._free |= left
+        standing = self._roster[entry.source]
+        standing.streams -= 1
+        standing.has_given(entry.rate(now), verified=bool(entry.verified_count))
         if failure is None and entry.is_abandoned and not entry.verified_count:
             failure = Failure.UNAVAILABLE
-        match failure:
-            case Failure.MISBEHAVED:
-                asked.is_banned = True
-            case Failure.STALE:
-                asked.is_stale = True
-                asked.strikes += 1
-            case Failure.UNAVAILABLE | Failure.STALLED:
-                wait = min(FIRST_BACKOFF_SECONDS * 2**asked.strikes, LONGEST_BACKOFF_SECONDS)
-                asked.strikes += 2 if failure is Failure.STALLED else 1
-                asked.retry_at = now + wait
-            case None:
-                pass
+        if failure is not None:
+            self._roster.strike(entry.source, failure, left, now)
 
     # -- what the caller asks
 
@@ -188,98 +160,135 @@ class Plan:
     def is_complete(self) -> bool:
         return not self._open and not self._free
 
-    def is_starved(self) -> bool:
+    @property
+    def is_swarm(self) -> bool:
+        """Whether some usable source has only a part: others are fetching the same."""
+        return self._roster.is_swarm
+
+    def is_starved(self, now: float) -> bool:
         """Nothing is open and nobody may be asked, now or later, until a source is offered."""
-        return not self._open and not any(asked.is_usable() for asked in self._asked.values())
+        if self._open:
+            return False
+        usable = self._roster.usable()
+        if any(standing.is_whole for standing in usable):
+            return False
+        return not usable or (self._fed_at is not None and now - self._fed_at >= HUNGER_SECONDS)
 
     def wants_locate(self) -> bool:
         """Whether some source waits to be located again before it may be asked."""
-        return any(
-            asked.is_stale and not asked.is_banned and asked.strikes < MOST_STRIKES
-            for asked in self._asked.values()
-        )
+        return self._roster.wants_locate()
 
     def next(self, now: float) -> list[Command]:
         """What to do now; call it after every event and a few times a second.
 
-        Cost: O(streams + sources) a command.
+        Cost: O(streams + sources) a command, each a few operations on sets of pieces.
         """
         commands: list[Command] = [
-            self._end(stream)
-            for stream, entry in self._open.items()
-            if entry.is_cut and entry.next_verified >= entry.stop and not entry.is_abandoned
+            self._end(stream) for stream, entry in self._open.items() if entry.is_past_its_cut
         ]
-        while len(self._open) < self.streams:
-            command = self._open_one(now)
+        is_swarm = self.is_swarm
+        if is_swarm:
+            self._shorten(now)
+        while len(self._open) < (2 * self.streams if is_swarm else self.streams):
+            command = self._open_one(now, is_swarm=is_swarm)
             if command is None:
                 break
             commands.append(command)
             if isinstance(command, Abandon):
                 break
         else:
-            commands.extend(self._make_room(now))
+            commands.extend(self._make_room(now, is_swarm=is_swarm))
+        if self._open or self._fed_at is None:
+            self._fed_at = now
         return commands
 
     # -- how it decides
 
-    def _open_one(self, now: float) -> Command | None:
-        source = self._best_source(now)
-        if source is None:
+    def _open_one(self, now: float, *, is_swarm: bool) -> Command | None:
+        ready = self._roster.ready(now, is_swarm=is_swarm)
+        for source, standing in ready if self._free else ():
+            run = self._run_for(standing, is_swarm=is_swarm)
+            if run is not None:
+                return self._begin_stream(source, *run, now, is_long=not is_swarm)
+        for thief, standing in ready[:MOST_THIEVES]:
+            command = self._steal(thief, standing, now) or self._abandon_stuck(standing, now)
+            if command is not None:
+                return command
+        return None
+
+    def _run_for(self, standing: Standing, *, is_swarm: bool) -> tuple[int, int] | None:
+        """The free pieces [first, stop) that the source should give next; None: none."""
+        if not is_swarm:
+            usable = len(self._roster.usable())
+            length = spans.range_length(self._free.bit_count(), self.streams, usable)
+            first = first_from(self._free, self._origin)
+            return first, first + length_of_run(self._free, first, length)
+        pool = self._roster.pool_of(standing, self._free)
+        if not pool:
             return None
-        if self._free:
-            return self._open_free(source, now)
-        return self._steal(source, now)
+        first = first_from(self._roster.rarest(pool), self._draw())
+        length = spans.swarm_range_length(standing.rate)
+        return first, first + length_of_run(pool, first, length)
 
-    def _best_source(self, now: float) -> PeerId | None:
-        """Fewest streams open first, then the ones never tried, then the fastest."""
-        ready = [
-            (asked.streams, asked.strikes, -1e9 if asked.rate is None else -asked.rate, peer_id)
-            for peer_id, asked in self._asked.items()
-            if asked.is_usable() and asked.retry_at <= now and asked.streams == 0
-        ]
-        return min(ready)[3] if ready else None
-
-    def _open_free(self, source: PeerId, now: float) -> Open:
-        usable = sum(asked.is_usable() for asked in self._asked.values())
-        length = range_length(self._free.total, self.streams, usable)
-        first, stop = self._free.take(length)
-        return self._begin_stream(source, first, stop, now)
-
-    def _begin_stream(self, source: PeerId, first: int, stop: int, now: float) -> Open:
+    def _begin_stream(
+        self, source: PeerId, first: int, stop: int, now: float, *, is_long: bool
+    ) -> Open:
         self._last_stream += 1
         stream = StreamId(self._last_stream)
-        self._open[stream] = _Stream(source, stop, first, first, now, now, now)
-        self._asked[source].streams += 1
+        self._free = without(self._free, span(first, stop))
+        self._open[stream] = Stream(source, stop, first, first, now, now, now, is_long=is_long)
+        self._roster[source].streams += 1
         return Open(stream, source, first, stop)
 
-    def _steal(self, thief: PeerId, now: float) -> Command | None:
-        """The tail of the stream that would end last; failing that, the piece one is stuck in."""
-        thief_rate = self._asked[thief].rate
-        behind = [
-            (-1.0 if rate == 0 else -(left / rate), stream, left, rate)
-            for stream, entry in self._open.items()
-            if entry.source != thief
-            and not entry.is_abandoned
-            and (left := entry.stop - max(entry.begun, entry.next_verified + 1)) > 0
-            and ((rate := entry.rate(now)) > 0 or now - entry.opened_at >= STUCK_SECONDS / 2)
-            and (rate == 0 or left / rate >= TAIL_WORTH_SECONDS)
-        ]
-        if behind:
-            never = [item for item in behind if item[3] == 0]
-            _, stream, left, rate = min(never or behind)
-            victim = self._open[stream]
-            tail = tail_length(left, rate, thief_rate)
-            victim.stop -= tail
-            victim.is_cut = True
-            return self._begin_stream(thief, victim.stop, victim.stop + tail, now)
-        return self._abandon_stuck(thief, now)
+    def _shorten(self, now: float) -> None:
+        """Ranges that were given out before there was a swarm: what lies far ahead is free again,
+        for others have some of it, and the rest is to be asked for in another order."""
+        for entry in self._open.values():
+            if entry.is_long:
+                entry.is_long = False
+                kept = entry.first_untouched + spans.swarm_range_length(entry.rate(now))
+                self._cut(entry, kept)
 
-    def _abandon_stuck(self, thief: PeerId, now: float) -> Abandon | None:
+    def _cut(self, entry: Stream, stop: int) -> None:
+        self._free |= span(stop, entry.stop)
+        entry.cut(stop)
+
+    # -- who is behind
+
+    def _steal(self, thief: PeerId, standing: Standing, now: float) -> Open | None:
+        """The tail of the stream that would end last."""
+        behind: list[tuple[float, StreamId, int]] = []
         for stream, entry in self._open.items():
-            if entry.source != thief and entry.next_verified < entry.stop:
-                hoped = self._asked[thief].rate
-                if not entry.is_abandoned and entry.is_stuck(now, self._patience, hoped):
-                    return self._abandon(stream)
+            left = entry.left_to_steal()
+            rate = entry.rate(now)
+            if entry.is_abandoned or left <= 0:
+                continue
+            if rate == 0 and now - entry.opened_at < STUCK_SECONDS / 2:
+                continue
+            if rate > 0 and left / rate < TAIL_WORTH_SECONDS:
+                continue
+            tail = spans.tail_length(left, rate, standing.rate)
+            if not standing.is_whole:
+                tail = length_of_tail(standing.claims, entry.stop, tail)
+            if tail:
+                behind.append((-(left / rate) if rate else -1e9, stream, tail))
+        if not behind:
+            return None
+        _, stream, tail = min(behind)
+        victim = self._open[stream]
+        first, stop = victim.stop - tail, victim.stop
+        self._cut(victim, first)
+        return self._begin_stream(thief, first, stop, now, is_long=victim.is_long)
+
+    def _abandon_stuck(self, standing: Standing, now: float) -> Abandon | None:
+        for stream, entry in self._open.items():
+            if (
+                not entry.is_abandoned
+                and entry.next_verified < entry.stop
+                and standing.can_give(entry.next_verified)
+                and entry.is_stuck(now, self._patience, standing.rate)
+            ):
+                return self._abandon(stream)
         return None
 
     def _abandon(self, stream: StreamId) -> Abandon:
@@ -290,21 +299,27 @@ class Plan:
         self._open[stream].is_abandoned = True
         return Abandon(stream)
 
-    def _make_room(self, now: float) -> list[Command]:
+    def _make_room(self, now: float, *, is_swarm: bool) -> list[Command]:
         """With every stream taken: a much slower one ends, so that an idle source has its place."""
-        idle = self._best_source(now)
-        if idle is None:
+        ready = (standing for _, standing in self._roster.ready(now, is_swarm=is_swarm))
+        if is_swarm:
+            ready = (one for one in ready if self._roster.pool_of(one, self._free))
+        standing = next(ready, None)
+        if standing is None:
             return []
-        hoped = self._asked[idle].rate
-        if hoped is None:
-            hoped = max((asked.rate or 0.0 for asked in self._asked.values()), default=0.0)
+        hoped = self._roster.best_rate() if standing.rate is None else standing.rate
         for stream, entry in self._open.items():
             if entry.is_abandoned or now - entry.opened_at < STUCK_SECONDS:
                 continue
+            if not standing.can_give(entry.next_verified):
+                continue
             if entry.is_stuck(now, 2 * self._patience, hoped):
                 return [self._abandon(stream)]
-            cut = max(entry.begun, entry.next_verified)
-            if hoped > SLOWNESS * entry.rate(now) and cut < entry.stop:
-                self._free.give(cut, entry.stop)
-                entry.stop, entry.is_cut = cut, True
+            if hoped > SLOWNESS * entry.rate(now):
+                self._cut(entry, entry.first_untouched)
         return []
+
+    def _draw(self) -> int:
+        """A piece index, by chance that the seed decides (Knuth's MMIX generator)."""
+        self._drawn = (self._drawn * 6364136223846793005 + 1442695040888963407) & _MOST_DRAWN
+        return (self._drawn >> 33) % self.piece_count

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from p2p_client.content.manifest import Manifest
 from p2p_client.download.fetcher import Fetcher
 from p2p_client.download.picker.groups import Group, groups_of
+from p2p_client.download.reports import Reports
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryError, SourceError, SourceMisbehaved
 from p2p_client.models import Digest, Holding, ManifestDigest, PeerId
@@ -38,6 +39,7 @@ class Sources:
         idle_timeout_seconds: float,
         pace: Pace,
         tally: Tally,
+        reports: Reports | None = None,
     ) -> None:
         self._digest = digest
         self._locate = locate
@@ -45,6 +47,7 @@ class Sources:
         self._idle_timeout_seconds = idle_timeout_seconds
         self._pace = pace
         self._tally = tally
+        self._reports = reports
         self._holdings: list[Holding] = []
         self._banned: set[tuple[ManifestDigest, PeerId]] = set()
         self._banned_manifests: set[ManifestDigest] = set()
@@ -79,7 +82,7 @@ class Sources:
     def fetchers(self, manifest_digest: ManifestDigest) -> list[Fetcher]:
         """One for each source of the group as it is known now."""
         return [
-            Fetcher(holding, self._channels, self._idle_timeout_seconds, self._pace)
+            Fetcher(holding, self._channels, self._idle_timeout_seconds, self._pace, self._reports)
             for group in self.groups()
             if group.manifest_digest == manifest_digest
             for holding in group.holdings

@@ -1,24 +1,28 @@
 """The sources of one group at work: the plan's commands carried out until all is held.
 
 One task a stream; a stream reads its next chunk while the one before is hashed and written in a
-thread. Who may be asked for what is the plan's to say.
+thread. Who may be asked for what is the plan's to say; what partial sources have is told to it by
+their followers, and what we have to those who fetch from us by the exhibit.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from functools import partial
-
-from blake3 import blake3
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.fetcher import STALLED, Fetcher
-from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
-from p2p_client.download.picker.runs import missing_runs
+from p2p_client.download.part.assembly import Assembly
+from p2p_client.download.partial.exhibit import Exhibit
+from p2p_client.download.partial.followers import Followers
+from p2p_client.download.picker.pieces import missing_pieces
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
 from p2p_client.download.tally import Tally
+from p2p_client.download.waiting import Place
+from p2p_client.download.writer import PieceWriter
 from p2p_client.errors import (
+    BadPiece,
     PeerError,
     SourceError,
     SourceMisbehaved,
@@ -26,32 +30,50 @@ from p2p_client.errors import (
 )
 from p2p_client.models import PeerId
 
+PIECES_MISSING = "PIECES_MISSING"
 TICK_SECONDS = 0.25
 KEEP_BYTES = 64 << 20
 KEEP_SECONDS = 2.0
 FIRST_REFRESH_SECONDS = 1.0
 LONGEST_REFRESH_SECONDS = 30.0
-_MOST_VIEWS = 512  # below IOV_MAX, and a bound on what tiny chunks cost
+FIRST_SWARM_REFRESH_SECONDS = 0.3
+LONGEST_SWARM_REFRESH_SECONDS = 2.0
+SOURCES_PER_REFRESH_SECOND = 10
+"""In a large swarm all ask the directory for all the others: the larger, the more rarely."""
 
 Refresh = Callable[[], Awaitable[Sequence[Fetcher]]]
 
 
 class Swarm:
-    """Fetches what an assembly lacks from the sources of its group."""
+    """Fetches what an assembly lacks from the sources of its group.
+
+    Args:
+        exhibit: told of every piece that is held; where others see it, they are looked for from
+            the beginning.
+    """
 
     def __init__(
-        self, assembly: Assembly, fetchers: Sequence[Fetcher], streams: int, tally: Tally
+        self,
+        assembly: Assembly,
+        fetchers: Sequence[Fetcher],
+        streams: int,
+        tally: Tally,
+        exhibit: Exhibit,
     ) -> None:
         self._assembly = assembly
         self._tally = tally
-        self._plan = Plan(missing_runs(assembly.held), streams)
+        self._exhibit = exhibit
+        self._shares = exhibit.peer_id is not None
+        missing, count = missing_pieces(assembly.held), assembly.manifest.piece_count
+        self._plan = Plan(missing, streams, random.getrandbits(64), exhibit.peer_id, count)
+        self._followers = Followers(self._plan, count, self._wake, self._distrust)
         self._fetchers: dict[PeerId, Fetcher] = {}
         self._tasks: dict[StreamId, asyncio.Task[None]] = {}
         self._abandoned: set[StreamId] = set()
         self._changed = asyncio.Event()
         self._fatal: PeerError | None = None
         self.banned: set[PeerId] = set()
-        self._offer(fetchers)
+        self._first_fetchers = fetchers
 
     async def run(self, refresh: Refresh) -> bool:
         """True: every piece is held. False: no source is left to ask.
@@ -65,14 +87,16 @@ class Swarm:
         if self._plan.is_complete:
             return True
         async with asyncio.TaskGroup() as tasks:
+            self._offer(self._first_fetchers, tasks)
             background = [
                 tasks.create_task(self._beside(self._keep_regularly())),
                 tasks.create_task(self._beside(self._assembly.follow())),
-                tasks.create_task(self._refresh_regularly(refresh)),
+                tasks.create_task(self._refresh_regularly(refresh, tasks)),
             ]
             try:
                 await self._drive(tasks)
             finally:
+                self._followers.stop()
                 for task in (*background, *self._tasks.values()):
                     task.cancel()
         if self._fatal is not None:
@@ -81,7 +105,7 @@ class Swarm:
 
     async def _drive(self, tasks: asyncio.TaskGroup) -> None:
         plan = self._plan
-        while not (plan.is_complete or plan.is_starved() or self._fatal):
+        while not (plan.is_complete or plan.is_starved(time.monotonic()) or self._fatal):
             for command in plan.next(time.monotonic()):
                 match command:
                     case Open():
@@ -96,11 +120,22 @@ class Swarm:
                     await self._changed.wait()
             self._tell()
 
-    def _offer(self, fetchers: Sequence[Fetcher]) -> None:
+    def _offer(self, fetchers: Sequence[Fetcher], tasks: asyncio.TaskGroup) -> None:
         for fetcher in fetchers:
-            peer_id = fetcher.holding.source.peer_id
+            holding = fetcher.holding
+            peer_id = holding.source.peer_id
             self._fetchers[peer_id] = fetcher
-            self._plan.offer(peer_id)
+            self._plan.offer(peer_id, is_whole=not holding.partial)
+            if holding.partial:
+                self._followers.follow(fetcher, tasks)
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _distrust(self, fetcher: Fetcher, error: SourceError) -> None:
+        """What the source says cannot be: it is not asked for bytes either."""
+        self._judge(fetcher, error)
+        self._plan.ban(fetcher.holding.source.peer_id)
 
     def _tell(self) -> None:
         assembly = self._assembly
@@ -139,12 +174,16 @@ class Swarm:
         def verified(index: PieceIndex) -> None:
             self._plan.verified(stream, index, time.monotonic())
             self._assembly.hold(index)
+            self._exhibit.hold(index)
             self._tally.verified(fetcher.holding.source, manifest.span(index)[1])
             self._tell()
 
+        def queued(place: Place) -> None:
+            self._tally.queued(fetcher.holding.source, place, time.monotonic())
+
         writer = PieceWriter(self._assembly, offset, verified)
         try:
-            async with aclosing(fetcher.fetch(offset, limit)) as chunks:
+            async with aclosing(fetcher.fetch(offset, limit, queued)) as chunks:
                 async for chunk in chunks:
                     self._tally.fetched(len(chunk))
                     # Not past the stop: what lies there may be another stream's by now.
@@ -171,11 +210,15 @@ class Swarm:
 
     def _judge(self, fetcher: Fetcher, error: SourceError) -> Failure:
         self._tally.failed(fetcher.holding.source, error)
+        if isinstance(error, BadPiece):
+            fetcher.report(PieceIndex(error.index))
         if isinstance(error, SourceMisbehaved):
             self.banned.add(fetcher.holding.source.peer_id)
             return Failure.MISBEHAVED
         if isinstance(error, SourceStale):
             return Failure.STALE
+        if error.reason == PIECES_MISSING:
+            return Failure.LACKING
         return Failure.STALLED if error.reason == STALLED else Failure.UNAVAILABLE
 
     # -- beside the streams
@@ -196,81 +239,23 @@ class Swarm:
                 await self._assembly.keep()
                 kept_at = time.monotonic()
 
-    async def _refresh_regularly(self, refresh: Refresh) -> None:
+    async def _refresh_regularly(self, refresh: Refresh, tasks: asyncio.TaskGroup) -> None:
         """Sources may come, come back, or need a new grant; asked for more rarely as time goes."""
         wait, waited = FIRST_REFRESH_SECONDS, 0.0
+        if self._shares:
+            wait = FIRST_SWARM_REFRESH_SECONDS
         while True:
             await asyncio.sleep(TICK_SECONDS)
             waited += TICK_SECONDS
-            urgent = self._plan.wants_locate() and waited >= wait
-            if urgent or waited >= LONGEST_REFRESH_SECONDS:
-                self._offer(await refresh())
-                wait, waited = min(2 * wait, LONGEST_REFRESH_SECONDS), 0.0
+            urgent = self._plan.wants_locate() or self._shares or self._plan.is_swarm
+            if (urgent and waited >= wait) or waited >= LONGEST_REFRESH_SECONDS:
+                self._offer(await refresh(), tasks)
+                wait, waited = min(2 * wait, self._longest_wait()), 0.0
                 self._changed.set()
 
-
-class PieceWriter:
-    """Takes the consecutive bytes of one stream and hands them, a piece or a batch at a time, to a
-    thread that hashes and writes them while the next ones come.
-
-    `verified` is called for each piece, in order. Raises SourceMisbehaved at a bad piece.
-    """
-
-    def __init__(
-        self, assembly: Assembly, offset: int, verified: Callable[[PieceIndex], None]
-    ) -> None:
-        self._assembly = assembly
-        self._manifest = assembly.manifest
-        self._verified = verified
-        self._offset = offset
-        self._batch: list[memoryview] = []
-        self._batch_bytes = 0
-        self._hasher = blake3()
-        self._job: asyncio.Future[bool] | None = None
-        self._uncounted: PieceIndex | None = None  # the piece that the job brings to its end
-
-    async def take(self, view: memoryview) -> None:
-        while view:
-            index = PieceIndex(self._offset // self._manifest.piece_size_bytes)
-            piece_end = sum(self._manifest.span(index))
-            some = view[: min(piece_end - self._offset, BATCH_BYTES - self._batch_bytes)]
-            view = view[len(some) :]
-            self._batch.append(some)
-            self._batch_bytes += len(some)
-            self._offset += len(some)
-            if self._offset == piece_end:
-                await self._hand_over(index)
-            elif self._batch_bytes == BATCH_BYTES or len(self._batch) == _MOST_VIEWS:
-                await self._hand_over(None)
-
-    async def settle(self) -> None:
-        """Waits for the thread, if one works for it, and judges what it did."""
-        if self._job is None:
-            return
-        await asyncio.wait({self._job})
-        job, self._job = self._job, None
-        if not job.result():
-            raise SourceMisbehaved("it served a bad piece", reason="BAD_PIECE")
-        self._count(self._uncounted, job)
-
-    def leave(self) -> None:
-        """The stream is over: what was not judged by now does not count."""
-        self._uncounted = None
-
-    def _count(self, ended: PieceIndex | None, job: asyncio.Future[bool]) -> None:
-        """Counts the piece once, as soon as it is known to be good: not only when more comes."""
-        if ended is None or ended != self._uncounted or job.cancelled() or job.exception():
-            return
-        if job.result():
-            self._uncounted = None
-            self._verified(ended)
-
-    async def _hand_over(self, ended: PieceIndex | None) -> None:
-        await self.settle()
-        start = self._offset - self._batch_bytes
-        self._job = self._assembly.write(start, self._batch, self._hasher, ended is not None)
-        self._uncounted = ended
-        self._job.add_done_callback(partial(self._count, ended))
-        self._batch, self._batch_bytes = [], 0
-        if ended is not None:
-            self._hasher = blake3()
+    def _longest_wait(self) -> float:
+        """In a swarm sources come and go all the time."""
+        if not (self._shares or self._plan.is_swarm):
+            return LONGEST_REFRESH_SECONDS
+        large = len(self._fetchers) / SOURCES_PER_REFRESH_SECOND
+        return min(max(LONGEST_SWARM_REFRESH_SECONDS, large), LONGEST_REFRESH_SECONDS)

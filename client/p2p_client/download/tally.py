@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Callable
 
-from p2p_client.download.events import Event, Progress, SourceFailed
+from p2p_client.download.events import Event, Progress, Queued, SourceFailed
+from p2p_client.download.waiting import Place, Telling
 from p2p_client.errors import SourceError
 from p2p_client.models import Source
 
@@ -20,6 +21,7 @@ class Tally:
         self._given: Counter[str] = Counter()
         self._failed: dict[tuple[str, str], SourceFailed] = {}
         self._told_at: float | None = None
+        self._places = Telling()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -46,6 +48,15 @@ class Tally:
                 source.user, source.peer_id, endpoint, error.reason, str(error)
             )
             self._on_event(event)
+
+    def queued(self, source: Source, place: Place, now: float) -> None:
+        """The source lets us wait."""
+        if self._places.is_news(source.peer_id, place, now):
+            self._on_event(
+                Queued(
+                    source.user, place.position, place.waiting_count, place.expected_wait_seconds
+                )
+            )
 
     def progress(self, verified_bytes: int, size_bytes: int, now: float) -> None:
         if self._told_at is None or now - self._told_at >= PROGRESS_SECONDS:

@@ -78,6 +78,16 @@ class HashCache:
 
         self._run(work, None)
 
+    def forget(self, location: Location) -> None:
+        """What is known of the file is doubtful."""
+
+        def work(connection: apsw.Connection) -> None:
+            with connection:
+                key = os.fsencode(location.disk_path)
+                connection.execute("DELETE FROM files WHERE path = ?", (key,))
+
+        self._run(work, None)
+
     def manifest(
         self, digest: Digest, size_bytes: int, expected: ManifestDigest
     ) -> Manifest | None:

@@ -8,23 +8,32 @@ brings a directory up to date.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from p2p_client.models import Resource, Revision
+from p2p_client.models import Digest, PartialContent, Resource, Revision
 
 MOST_TOMBSTONES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
+class _OfPartial:
+    """Names a partial content among the paths: no path looks like it."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
-    """What leads from `base` to `revision`; each path at most once, in either list."""
+    """What leads from `base` to `revision`; each path and digest at most once, in either list."""
 
     base: Revision
     revision: Revision
-    resources: tuple[Resource, ...]
-    withdrawn_paths: tuple[str, ...]
+    resources: tuple[Resource, ...] = ()
+    withdrawn_paths: tuple[str, ...] = ()
+    partials: tuple[PartialContent, ...] = ()
+    withdrawn_partials: tuple[Digest, ...] = ()
 
 
 class Catalog:
-    """The resources of one run of a sharing peer, by path.
+    """The resources of one run of a sharing peer, by path; and its partial contents, by digest.
 
     Args:
         epoch: names this run; two epochs never compare.
@@ -37,8 +46,10 @@ class Catalog:
         self._most_tombstones = most_tombstones
         self._floor = 0  # changes up to this counter may be forgotten
         self._resources: dict[str, Resource] = {}
-        self._changed: dict[str, int] = {}  # path -> counter of its last change, oldest first
-        self._tombstones: dict[str, int] = {}  # the withdrawn ones of these, oldest first
+        self._partials: dict[Digest, PartialContent] = {}
+        # Counters of the last change of each, oldest first; and the withdrawn ones of these.
+        self._changed: dict[str | _OfPartial, int] = {}
+        self._tombstones: dict[str | _OfPartial, int] = {}
         self._size_bytes = 0
         self._settled = False
         self._subscribers: list[Callable[[], None]] = []
@@ -89,10 +100,25 @@ class Catalog:
         if before is None:
             return
         self._size_bytes -= before.size_bytes
-        self._tombstones[path] = self._counter + 1
-        if len(self._tombstones) > self._most_tombstones:
-            self._forget_oldest()
-        self._mark(path)
+        self._bury(path)
+
+    def put_partial(self, partial: PartialContent) -> None:
+        """Lists a partial content under its digest, in place of the one before."""
+        if self._partials.get(partial.digest) == partial:
+            return
+        self._partials[partial.digest] = partial
+        key = _OfPartial(partial.digest)
+        self._tombstones.pop(key, None)
+        self._mark(key)
+
+    def withdraw_partial(self, digest: Digest) -> None:
+        """Lists it no longer; nothing happens when it is not listed."""
+        if self._partials.pop(digest, None) is not None:
+            self._bury(_OfPartial(digest))
+
+    @property
+    def partials(self) -> tuple[PartialContent, ...]:
+        return tuple(self._partials.values())
 
     def changes_since(self, held: Revision) -> Changes | None:
         """What a directory that holds `held` is missing; None: it needs a snapshot.
@@ -101,31 +127,54 @@ class Catalog:
         """
         if held.epoch != self._epoch or not self._floor <= held.counter <= self._counter:
             return None
-        resources: list[Resource] = []
-        withdrawn: list[str] = []
-        for path, counter in reversed(self._changed.items()):
+        changed: list[Resource | PartialContent] = []
+        withdrawn: list[str | _OfPartial] = []
+        for key, counter in reversed(self._changed.items()):
             if counter <= held.counter:
                 break
-            resource = self._resources.get(path)
-            if resource is None:
-                withdrawn.append(path)
+            item = self._item(key)
+            if item is None:
+                withdrawn.append(key)
             else:
-                resources.append(resource)
-        return Changes(held, self.revision, tuple(reversed(resources)), tuple(reversed(withdrawn)))
+                changed.append(item)
+        changed.reverse()
+        withdrawn.reverse()
+        return Changes(
+            held,
+            self.revision,
+            resources=tuple(item for item in changed if isinstance(item, Resource)),
+            withdrawn_paths=tuple(key for key in withdrawn if isinstance(key, str)),
+            partials=tuple(item for item in changed if isinstance(item, PartialContent)),
+            withdrawn_partials=tuple(
+                key.digest for key in withdrawn if isinstance(key, _OfPartial)
+            ),
+        )
+
+    def _item(self, key: str | _OfPartial) -> Resource | PartialContent | None:
+        if isinstance(key, _OfPartial):
+            return self._partials.get(key.digest)
+        return self._resources.get(key)
 
     def snapshot(self) -> tuple[Revision, tuple[Resource, ...]]:
+        """All resources; `partials` belong to the same revision."""
         return self.revision, tuple(self._resources.values())
 
-    def _mark(self, path: str) -> None:
+    def _bury(self, key: str | _OfPartial) -> None:
+        self._tombstones[key] = self._counter + 1
+        if len(self._tombstones) > self._most_tombstones:
+            self._forget_oldest()
+        self._mark(key)
+
+    def _mark(self, key: str | _OfPartial) -> None:
         self._counter += 1
-        self._changed.pop(path, None)  # re-inserted last, so that the order is by counter
-        self._changed[path] = self._counter
+        self._changed.pop(key, None)  # re-inserted last, so that the order is by counter
+        self._changed[key] = self._counter
         self._tell()
 
     def _forget_oldest(self) -> None:
-        path, counter = next(iter(self._tombstones.items()))
-        del self._tombstones[path]
-        self._changed.pop(path, None)
+        key, counter = next(iter(self._tombstones.items()))
+        del self._tombstones[key]
+        self._changed.pop(key, None)
         self._floor = max(self._floor, counter)
 
     def _tell(self) -> None:

@@ -18,3 +18,7 @@ class ContentChanged(ContentError):
 
 class ContentUnreadable(ContentError):
     """The disk does not give the file now. It stays listed: the trouble may pass."""
+
+
+class PiecesMissing(ContentError):
+    """It is being downloaded, and what is asked for has not all been verified yet."""

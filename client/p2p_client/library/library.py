@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from p2p_client.content.manifest import Manifest
+from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.errors import UsageError
 from p2p_client.library.cache import HashCache
 from p2p_client.library.catalog import Catalog
-from p2p_client.library.disk.files import HashedFile
+from p2p_client.library.disk.files import HashedFile, Signature
+from p2p_client.library.disk.hash import Hashed, resource_of
 from p2p_client.library.disk.opened import OpenContent
+from p2p_client.library.disk.pieces import has_piece
 from p2p_client.library.disk.roots import identities, root_of
 from p2p_client.library.disk.watch import watch_folders
 from p2p_client.library.errors import (
@@ -107,6 +109,37 @@ class Library:
         """Returns when all that the first scan of every root found is listed or skipped."""
         await self._readiness.wait()
 
+    def has(self, digest: Digest) -> bool:
+        """Whether a file with this content is listed."""
+        return bool(self._shelf.index.holders(digest))
+
+    def size_of(self, digest: Digest) -> int:
+        """The size of a content that is shared. Raises ContentUnknown."""
+        for file in self._shelf.index.holders(digest):
+            if file.resource is not None:
+                return file.resource.size_bytes
+        raise ContentUnknown("not shared here")
+
+    async def know(
+        self, path: Path, signature: Signature, digest: Digest, manifest: Manifest
+    ) -> None:
+        """Remembers what a file is, so that it need not be hashed when it is shared.
+
+        Of one who writes to it in the very tick of the clock in which it was finished there is no
+        trace in the signature; whoever fetches sees it.
+
+        Raises LocalRefusal: it is not there, or cannot be shared.
+        """
+        await asyncio.to_thread(self._know_here, path, signature, digest, manifest)
+
+    def _know_here(
+        self, path: Path, signature: Signature, digest: Digest, manifest: Manifest
+    ) -> None:
+        root = root_of(path, frozenset())
+        resource = resource_of(root.name, signature, digest, manifest.digest())
+        hashed = Hashed(root.name, root.location, signature, digest, manifest, resource)
+        self._cache.store([hashed])
+
     async def open(self, digest: Digest) -> OpenContent:
         """A file with this content, found unchanged by now. Close it.
 
@@ -152,6 +185,32 @@ class Library:
             self._shelf.want_hashed(file.path, again=False)
         for event in concluded:
             await event.wait()
+
+    async def doubt(self, digest: Digest, manifest: Manifest, index: PieceIndex) -> None:
+        """Reads a piece of the content again. A file that does not have it is not what it was:
+        withdrawn, hashed, and listed as what it is. Cancelling stops the waiting alone."""
+        files = self._shelf.index.holders(digest)
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(None, self._without_piece, files, manifest, index)
+        reading.add_done_callback(self._distrust_found)
+        await asyncio.wait({reading})
+
+    def _without_piece(
+        self, files: Sequence[SharedFile], manifest: Manifest, index: PieceIndex
+    ) -> list[tuple[str, Signature]]:
+        """Of files with the content those that do not have the piece. Blocks."""
+        found = []
+        for path, location, signature in [(f.path, f.location, f.signature) for f in files]:
+            if not has_piece(location, signature, manifest, index):
+                self._cache.forget(location)
+                found.append((path, signature))
+        return found
+
+    def _distrust_found(self, reading: "asyncio.Future[list[tuple[str, Signature]]]") -> None:
+        if reading.cancelled():
+            return
+        for path, signature in reading.result():
+            self._shelf.distrust(path, signature)
 
     async def _find_manifest(self, holders: Sequence[SharedFile]) -> Manifest:
         resource = holders[0].resource

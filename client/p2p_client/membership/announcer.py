@@ -14,16 +14,25 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from p2p_client.library.catalog import Catalog, Changes
-from p2p_client.models import AnnounceBatch, Resource, Revision
+from p2p_client.models import AnnounceBatch, Digest, PartialContent, Resource, Revision
 
 MOST_ITEMS = 5_000
 MOST_BYTES = 900 << 10
 _SHARE_OF_REQUEST = 0.85  # sizes are estimated; a request has a frame, too
+_PARTIAL_BYTES = 160
 _RESOURCE_BYTES = 190  # all of an encoded Resource but its path and media type, rounded up
 _PATH_BYTES = 8
 _ENDS_KEPT = 64
 
-Item = TypeVar("Item", bound=Resource | str)
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A partial content that is withdrawn."""
+
+    digest: Digest
+
+
+Item = TypeVar("Item", bound=Resource | PartialContent | _Gone | str)
 
 
 @dataclass(slots=True)
@@ -100,6 +109,7 @@ class Announcer:
             return False
         batch = self._plan.next
         items = len(batch.resources) + len(batch.withdrawn_paths)
+        items += len(batch.partials) + len(batch.withdrawn_partials)
         if items <= 1:
             return False
         self._most_items = max(1, items // 2)
@@ -126,8 +136,13 @@ class Announcer:
         changes = self._catalog.changes_since(held)
         if changes is None:
             return None
-        # Withdrawn paths first: they make room under a limit of the directory.
-        items: list[str | Resource] = [*changes.withdrawn_paths, *changes.resources]
+        # What is withdrawn first: it makes room under a limit of the directory.
+        items: list[str | _Gone | Resource | PartialContent] = [
+            *changes.withdrawn_paths,
+            *map(_Gone, changes.withdrawn_partials),
+            *changes.resources,
+            *changes.partials,
+        ]
         parts = self._cut(items)
         counters = _counters(changes, len(parts))
         if counters is None:
@@ -149,11 +164,13 @@ class Announcer:
         self._snapshots += 1
         revision, resources = self._catalog.snapshot()
         snapshot_id = f"{revision.epoch[:40]}-{self._snapshots}"
-        parts = self._cut(resources)
+        items: list[Resource | PartialContent] = [*resources, *self._catalog.partials]
+        parts = self._cut(items)
         batches = [
             AnnounceBatch(
                 revision,
-                part,
+                tuple(item for item in part if isinstance(item, Resource)),
+                partials=tuple(item for item in part if isinstance(item, PartialContent)),
                 snapshot_id=snapshot_id,
                 batch_index=index,
                 last=index == len(parts) - 1,
@@ -177,12 +194,14 @@ class Announcer:
 
 
 def _delta_batch(
-    base: Revision, revision: Revision, part: Sequence[str | Resource]
+    base: Revision, revision: Revision, part: Sequence[str | _Gone | Resource | PartialContent]
 ) -> AnnounceBatch:
     return AnnounceBatch(
         revision,
         resources=tuple(item for item in part if isinstance(item, Resource)),
         withdrawn_paths=tuple(item for item in part if isinstance(item, str)),
+        partials=tuple(item for item in part if isinstance(item, PartialContent)),
+        withdrawn_partials=tuple(item.digest for item in part if isinstance(item, _Gone)),
         base=base,
     )
 
@@ -194,8 +213,10 @@ def _counters(changes: Changes, parts: int) -> list[int] | None:
     return None if last - first < parts else [*range(first + 1, first + parts), last]
 
 
-def _size_of(item: str | Resource) -> int:
+def _size_of(item: str | _Gone | Resource | PartialContent) -> int:
     """How many bytes it takes in a request, estimated from above."""
+    if isinstance(item, (PartialContent, _Gone)):
+        return _PARTIAL_BYTES
     if isinstance(item, str):
         return _PATH_BYTES + (len(item) if item.isascii() else len(item.encode()))
     return _RESOURCE_BYTES + _size_of(item.path) + len(item.media_type)

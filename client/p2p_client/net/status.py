@@ -22,6 +22,7 @@ from p2p_client.errors import (
     SourceStale,
     SourceUnavailable,
 )
+from p2p_client.net.stream.call_status import CallStatus
 
 DOMAIN = "p2p.v1"
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -82,13 +83,23 @@ def printable(text: str, longest: int = _LONGEST_TEXT) -> str:
 
 
 def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
-    info = _error_info(error)
+    details = (
+        value
+        for key, value in error.trailing_metadata() or ()
+        if key == _DETAILS_KEY and isinstance(value, bytes)
+    )
+    return refusal_of(error.code(), error.details() or "", next(details, b""))
+
+
+def refusal_of(code: grpc.StatusCode, message: str, details: bytes) -> Refusal:
+    """Of a status as it came; `details` is an encoded google.rpc.Status, or empty."""
+    info = _error_info(details)
     reason = info.reason if info is not None and _REASON.fullmatch(info.reason) else ""
     facts = {} if info is None else dict(list(info.metadata.items())[:_MOST_FACTS])
     return Refusal(
-        error.code(),
+        code,
         reason,
-        printable(error.details() or ""),
+        printable(message),
         {printable(name, 64): printable(value) for name, value in facts.items()},
     )
 
@@ -111,9 +122,16 @@ def directory_error(error: grpc.aio.AioRpcError, address: str) -> DirectoryError
     )
 
 
-def source_error(error: grpc.aio.AioRpcError) -> SourceError:
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def source_error(error: grpc.aio.AioRpcError | CallStatus) -> SourceError:
     """What a failed call to a source means for the download."""
-    refusal = read_refusal(error)
+    if isinstance(error, CallStatus):
+        code = _CODES.get(error.code, grpc.StatusCode.UNKNOWN)
+        refusal = refusal_of(code, error.message, error.details)
+    else:
+        refusal = read_refusal(error)
     if refusal.reason in _STALE:
         return SourceStale(refusal.message or refusal.reason, reason=refusal.reason)
     if refusal.reason in _MISBEHAVED:
@@ -144,16 +162,13 @@ def _is_timeout(refusal: Refusal) -> bool:
     return refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def _error_info(error: grpc.aio.AioRpcError) -> ErrorInfo | None:
-    for key, value in error.trailing_metadata() or ():
-        if key != _DETAILS_KEY or not isinstance(value, bytes):
-            continue
-        status, info = Status(), ErrorInfo()
-        try:
-            status.ParseFromString(value)
-            for detail in status.details:
-                if detail.Is(ErrorInfo.DESCRIPTOR) and detail.Unpack(info):
-                    return info if info.domain == DOMAIN else None
-        except DecodeError:
-            return None
+def _error_info(details: bytes) -> ErrorInfo | None:
+    status, info = Status(), ErrorInfo()
+    try:
+        status.ParseFromString(details)
+        for detail in status.details:
+            if detail.Is(ErrorInfo.DESCRIPTOR) and detail.Unpack(info):
+                return info if info.domain == DOMAIN else None
+    except DecodeError:
+        pass
     return None

@@ -3,14 +3,23 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.duration_pb2 import Duration
 
-from p2p.v1.peer_pb2 import FetchFileResponse
+from p2p.v1.peer_pb2 import (
+    FetchFileResponse,
+    FetchPackedResponse,
+    QueueStatus,
+    WatchPiecesResponse,
+)
+from p2p_client.content.manifest import PieceIndex
 from p2p_client.library.errors import ContentError
-from p2p_client.upload.refusals import Internal, SourceRefusal
+from p2p_client.upload.chunks import encode_chunk
+from p2p_client.upload.refusals import Internal, SourceRefusal, StreamIdle
+from p2p_client.upload.slots.queue import Place
 from p2p_client.upload.status import refusal_of, to_status
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -56,11 +65,48 @@ def write_to(context: Context) -> Callable[[bytes], Awaitable[None]]:
 
     async def write(data: bytes) -> None:
         try:
-            await context.write(FetchFileResponse(data=data))
+            await context.write(encode_chunk(data))
         except Exception as error:
             raise _ReaderGone from error
 
     return write
+
+
+def tell_place(
+    context: Context, response: type[FetchFileResponse] | type[FetchPackedResponse]
+) -> Callable[[Place], Awaitable[None]]:
+    """Sends one who waits for a slot its place in the queue."""
+
+    async def tell(place: Place) -> None:
+        status = QueueStatus(position=place.position, waiting_count=place.waiting_count)
+        if place.expected_wait_seconds is not None:
+            wait = Duration()
+            wait.FromMilliseconds(round(place.expected_wait_seconds * 1e3))
+            status.expected_wait.CopyFrom(wait)
+        try:
+            await context.write(response(queue=status))
+        except Exception as error:
+            raise _ReaderGone from error
+
+    return tell
+
+
+def tell_to(
+    context: Context, patience_seconds: float
+) -> Callable[[bytes, Sequence[PieceIndex]], Awaitable[None]]:
+    """Sends which pieces are held. Raises StreamIdle when nobody takes it for the patience."""
+
+    async def tell(bitmap: bytes, added: Sequence[PieceIndex]) -> None:
+        message = WatchPiecesResponse(bitmap=bitmap, added_pieces=added)
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await context.write(message)
+        except TimeoutError:
+            raise StreamIdle(patience_seconds) from None
+        except Exception as error:
+            raise _ReaderGone from error
+
+    return tell
 
 
 async def _refuse(context: Context, refusal: SourceRefusal) -> None:

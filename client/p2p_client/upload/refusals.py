@@ -93,6 +93,36 @@ class RangeInvalid(SourceRefusal):
         )
 
 
+class NoSuchPiece(SourceRefusal):
+    code, reason = "OUT_OF_RANGE", "RANGE_INVALID"
+
+    def __init__(self, piece_count: int) -> None:
+        super().__init__(
+            f"piece_index must be one of the {piece_count} pieces", piece_count=piece_count
+        )
+
+
+class TooManyReports(SourceRefusal):
+    code, reason = "RESOURCE_EXHAUSTED", "OVERLOADED"
+
+    def __init__(self) -> None:
+        super().__init__("too many reports of bad pieces: one for each piece is enough")
+
+
+class Missing(SourceRefusal):
+    code, reason = "FAILED_PRECONDITION", "PIECES_MISSING"
+
+    def __init__(self) -> None:
+        super().__init__("this source is still downloading it and lacks some of that range")
+
+
+class Overloaded(SourceRefusal):
+    code, reason = "RESOURCE_EXHAUSTED", "OVERLOADED"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} watch already: go on without", limit=limit)
+
+
 class TooManyStreams(SourceRefusal):
     code, reason = "RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS"
 

@@ -8,16 +8,17 @@ from datetime import datetime
 import grpc
 import grpc.aio
 
-from p2p.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal
-from p2p_client.library.library import Library
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
 from p2p_client.pace import Pace
+from p2p_client.upload.chunks import add_to_server
 from p2p_client.upload.grants import Trust
 from p2p_client.upload.servicer import PeerServicer
-from p2p_client.upload.slots import Slots
+from p2p_client.upload.shown.contents import Contents
+from p2p_client.upload.slots.queue import MOST_WAITING
+from p2p_client.upload.slots.slots import Slots
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
@@ -32,7 +33,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_idle_ms", 300_000),
     ("grpc.enable_channelz", 0),
 )
-# Streams have slots of their own; this bounds the rest, manifests of 2 MiB included.
+# Streams have slots and a queue of their own; this bounds the rest, manifests of 2 MiB included.
 MOST_CALLS_BESIDE_STREAMS = 192
 
 
@@ -47,7 +48,7 @@ class UploadServer:
 
     def __init__(
         self,
-        library: Library,
+        contents: Contents,
         identity: Identity,
         peer_id: PeerId,
         *,
@@ -60,15 +61,18 @@ class UploadServer:
         self._identity = identity
         self._insecure = insecure
         self._is_idle = asyncio.Event()
-        self._slots = Slots(max_uploads, on_idle=self._is_idle.set)
-        self._most_calls = max_uploads + MOST_CALLS_BESIDE_STREAMS
+        self._slots = Slots(
+            max_uploads,
+            pace=Pace(limit_bytes_per_second),
+            idle_timeout_seconds=idle_timeout_seconds,
+            on_idle=self._is_idle.set,
+        )
+        self._most_calls = max_uploads + MOST_WAITING + MOST_CALLS_BESIDE_STREAMS
         self._servicer = PeerServicer(
-            library,
+            contents,
             identity,
             peer_id,
             slots=self._slots,
-            idle_timeout_seconds=idle_timeout_seconds,
-            pace=Pace(limit_bytes_per_second),
             clock=clock,
         )
         self._server: grpc.aio.Server | None = None
@@ -76,6 +80,19 @@ class UploadServer:
     @property
     def active_uploads(self) -> int:
         return self._slots.taken_count
+
+    @property
+    def waiting_uploads(self) -> int:
+        return self._slots.waiting_count
+
+    @property
+    def uploaded_bytes(self) -> int:
+        return self._servicer.uploaded_bytes
+
+    @property
+    def watchers(self) -> int:
+        """How many follow which pieces we hold."""
+        return self._servicer.watchers
 
     def trust(self, directory_id: str, grant_key_der: bytes) -> None:
         """From now on grants of this directory, and of no other, let downloaders in.
@@ -87,7 +104,7 @@ class UploadServer:
     async def start(self, listen: Address) -> int:
         """Accepts connections; answers the port. Raises LocalRefusal when it cannot listen."""
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=self._most_calls)
-        add_PeerServiceServicer_to_server(self._servicer, server)
+        add_to_server(self._servicer, server)
         try:
             port = self._bind(server, listen)
             await server.start()
@@ -105,6 +122,7 @@ class UploadServer:
             return
         # The server's own grace would let new calls on open connections wait without an answer.
         self._servicer.is_closing = True
+        self._slots.close()
         try:
             if self.active_uploads:
                 self._is_idle.clear()

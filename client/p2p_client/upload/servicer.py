@@ -1,16 +1,14 @@
 """PeerService: decode, ask the library, encode. What all calls have in common is in `answer.py`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from p2p.v1 import peer_pb2, types_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceServicer
 from p2p_client.content.digest import is_digest
-from p2p_client.library.library import Library
-from p2p_client.models import Digest, PeerId
+from p2p_client.models import Digest, ManifestDigest, PeerId
 from p2p_client.net.identity import Identity
-from p2p_client.pace import Pace
-from p2p_client.upload.answer import Context, answering, write_to
+from p2p_client.upload.answer import Context, answering, tell_place, tell_to, write_to
 from p2p_client.upload.grants import Grant, Trust, read_grant
 from p2p_client.upload.refusals import (
     FieldInvalid,
@@ -18,11 +16,16 @@ from p2p_client.upload.refusals import (
     GrantMissing,
     ShuttingDown,
 )
-from p2p_client.upload.slots import Slots
+from p2p_client.upload.reports.reports import Reports
+from p2p_client.upload.shown.contents import Contents
+from p2p_client.upload.shown.telling import Telling
+from p2p_client.upload.slots.counts import wish_of
+from p2p_client.upload.slots.slots import Slots
 from p2p_client.upload.stream import chunk_bytes_of, end_of_range, send_range
 
 SHORTEST_NONCE_BYTES = 16
 LONGEST_NONCE_BYTES = 64
+WATCHER_IDLE_SECONDS = 30.0
 _PROOF_DOMAIN = b"p2p.v1.ProveIdentity\0"
 _BEARER = "bearer "
 
@@ -35,31 +38,34 @@ class PeerServicer(PeerServiceServicer):
 
     def __init__(
         self,
-        library: Library,
+        contents: Contents,
         identity: Identity,
         peer_id: PeerId,
         *,
         slots: Slots,
-        idle_timeout_seconds: float,
-        pace: Pace,
         clock: Callable[[], datetime],
     ) -> None:
         self.trust: Trust | None = None
         self.is_closing = False
-        self._library = library
+        self.uploaded_bytes = 0  # of contents, over all calls
+        self._contents = contents
+        self._telling = Telling(contents)
         self._identity = identity
         self._peer_id = peer_id
         self._slots = slots
-        self._idle_timeout_seconds = idle_timeout_seconds
-        self._pace = pace
+        self._reports = Reports(contents.library)
         self._clock = clock
+
+    @property
+    def watchers(self) -> int:
+        return self._telling.watchers
 
     @answering
     async def GetManifest(
         self, request: peer_pb2.GetManifestRequest, context: Context
     ) -> peer_pb2.GetManifestResponse:
         _, digest = self._admit(context, request.digest)
-        manifest = await self._library.manifest(digest)
+        manifest = await self._contents.manifest(digest)
         return peer_pb2.GetManifestResponse(
             manifest=types_pb2.Manifest(
                 size_bytes=manifest.size_bytes,
@@ -74,16 +80,35 @@ class PeerServicer(PeerServiceServicer):
         self, request: peer_pb2.FetchFileRequest, context: Context
     ) -> None:
         grant, digest = self._admit(context, request.digest)
-        with self._slots.taken(grant.user), await self._library.open(digest) as content:
-            await send_range(
-                content,
-                request.read_offset,
-                end_of_range(request.read_offset, request.read_limit, content.size_bytes),
-                chunk_bytes_of(request.max_chunk_bytes),
-                self._idle_timeout_seconds,
-                self._pace,
-                write_to(context),
-            )
+        size_bytes = self._contents.size_of(digest)
+        offset = request.read_offset
+        end = end_of_range(offset, request.read_limit, size_bytes)
+        self._contents.require(digest, offset, end)
+        chunk_bytes = chunk_bytes_of(request.max_chunk_bytes)
+        wish = wish_of(digest, size_bytes, offset, end)
+        tell = tell_place(context, peer_pb2.FetchFileResponse) if request.wait_in_queue else None
+        async with self._slots.taken(grant.user, wish, tell) as turn:
+            with await self._contents.open(digest) as content:
+                send = self._counted(write_to(context))
+                await send_range(content, offset, end, chunk_bytes, turn, send)
+
+    @answering
+    async def ReportBadPiece(
+        self, request: peer_pb2.ReportBadPieceRequest, context: Context
+    ) -> peer_pb2.ReportBadPieceResponse:
+        grant, digest = self._admit(context, request.digest)
+        await self._reports.take(grant.user, digest, request.manifest_digest, request.piece_index)
+        return peer_pb2.ReportBadPieceResponse()
+
+    @answering
+    async def WatchPieces(  # type: ignore[override]
+        self, request: peer_pb2.WatchPiecesRequest, context: Context
+    ) -> None:
+        _, digest = self._admit(context, request.digest)
+        if not is_digest(request.manifest_digest):
+            raise FieldInvalid("manifest_digest", "64 lower-case hexadecimal characters")
+        tell = tell_to(context, WATCHER_IDLE_SECONDS)
+        await self._telling.tell(digest, ManifestDigest(request.manifest_digest), tell)
 
     @answering
     async def ProveIdentity(
@@ -93,6 +118,15 @@ class PeerServicer(PeerServiceServicer):
             raise FieldInvalid("nonce", f"{SHORTEST_NONCE_BYTES} to {LONGEST_NONCE_BYTES} bytes")
         signed = _PROOF_DOMAIN + _prefixed(request.nonce) + _prefixed(self._peer_id.encode())
         return peer_pb2.ProveIdentityResponse(signature=self._identity.sign(signed))
+
+    def _counted(
+        self, send: Callable[[bytes], Awaitable[None]]
+    ) -> Callable[[bytes], Awaitable[None]]:
+        async def counted(data: bytes) -> None:
+            await send(data)
+            self.uploaded_bytes += len(data)
+
+        return counted
 
     def _admit(self, context: Context, digest: str) -> tuple[Grant, Digest]:
         if self.is_closing:

@@ -6,8 +6,13 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from p2p_client.library.errors import ContentChanged, ContentError, ContentUnknown
-from p2p_client.upload.refusals import Changed, SourceRefusal, Unknown, Unreadable
+from p2p_client.library.errors import (
+    ContentChanged,
+    ContentError,
+    ContentUnknown,
+    PiecesMissing,
+)
+from p2p_client.upload.refusals import Changed, Missing, SourceRefusal, Unknown, Unreadable
 
 DOMAIN = "p2p.v1"
 
@@ -26,4 +31,6 @@ def refusal_of(error: ContentError) -> SourceRefusal:
     """What the downloader is told of trouble in the library."""
     if isinstance(error, ContentUnknown):
         return Unknown()
+    if isinstance(error, PiecesMissing):
+        return Missing()
     return Changed() if isinstance(error, ContentChanged) else Unreadable()

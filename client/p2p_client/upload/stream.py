@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from p2p_client.library.disk.opened import OpenContent
-from p2p_client.pace import Pace
-from p2p_client.upload.refusals import RangeInvalid, StreamIdle
+from p2p_client.upload.refusals import RangeInvalid
+from p2p_client.upload.slots.slots import Turn
 
 SMALLEST_CHUNK_BYTES = 16 << 10
 LARGEST_CHUNK_BYTES = 1 << 20
@@ -30,18 +30,17 @@ async def send_range(
     offset: int,
     end: int,
     chunk_bytes: int,
-    idle_timeout_seconds: float,
-    pace: Pace,
+    turn: Turn,
     send: Callable[[bytes], Awaitable[None]],
 ) -> None:
     """Sends the bytes from `offset` to `end`, and returns when the file was still the one hashed
     after the last of them was read.
 
     Raises:
-        StreamIdle: one chunk was not taken within the idle timeout.
+        StreamIdle, TooManyStreams: as `Turn.sending`.
         ContentChanged, ContentUnreadable: what was sent before is good.
     """
-    chunk_bytes = min(chunk_bytes, pace.chunk_bytes)
+    chunk_bytes = min(chunk_bytes, turn.chunk_bytes)
     ahead: asyncio.Future[bytes] | None = None
     try:
         while offset < end:
@@ -51,12 +50,8 @@ async def send_range(
             offset += len(data)
             left = min(chunk_bytes, end - offset)
             ahead = content.start_read(offset, left) if left else None
-            await pace.keep(len(data))
-            try:
-                async with asyncio.timeout(idle_timeout_seconds):
-                    await send(data)
-            except TimeoutError:
-                raise StreamIdle(idle_timeout_seconds) from None
+            async with turn.sending(len(data)):
+                await send(data)
         await content.check()
     finally:
         if ahead is not None and not ahead.cancel() and not ahead.cancelled():

@@ -133,11 +133,9 @@ class _WatchEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WatchE
     WATCH_EVENT_KIND_UNSPECIFIED: _WatchEventKind.ValueType  # 0
     """Never sent."""
     WATCH_EVENT_KIND_RESOURCE_APPEARED: _WatchEventKind.ValueType  # 1
-    """A resource that matches is listed now."""
+    """A resource that matches is listed now, or one that is listed has come to match."""
     WATCH_EVENT_KIND_RESOURCE_CHANGED: _WatchEventKind.ValueType  # 2
-    """A resource that matches has new content, time or media type; `resource` is what it is now. One
-    that did not match before is told as changed too.
-    """
+    """A resource that matches has new content, time or media type; `resource` is what it is now."""
     WATCH_EVENT_KIND_RESOURCE_GONE: _WatchEventKind.ValueType  # 3
     """A resource is not listed any more, or no longer matches; `resource` is what it was last."""
     WATCH_EVENT_KIND_PEER_CAME: _WatchEventKind.ValueType  # 4
@@ -157,11 +155,9 @@ class WatchEventKind(_WatchEventKind, metaclass=_WatchEventKindEnumTypeWrapper):
 WATCH_EVENT_KIND_UNSPECIFIED: WatchEventKind.ValueType  # 0
 """Never sent."""
 WATCH_EVENT_KIND_RESOURCE_APPEARED: WatchEventKind.ValueType  # 1
-"""A resource that matches is listed now."""
+"""A resource that matches is listed now, or one that is listed has come to match."""
 WATCH_EVENT_KIND_RESOURCE_CHANGED: WatchEventKind.ValueType  # 2
-"""A resource that matches has new content, time or media type; `resource` is what it is now. One
-that did not match before is told as changed too.
-"""
+"""A resource that matches has new content, time or media type; `resource` is what it is now."""
 WATCH_EVENT_KIND_RESOURCE_GONE: WatchEventKind.ValueType  # 3
 """A resource is not listed any more, or no longer matches; `resource` is what it was last."""
 WATCH_EVENT_KIND_PEER_CAME: WatchEventKind.ValueType  # 4

@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from p2p_client.cli.progress import RateMeter, download_record, finished_line
-from p2p_client.cli.render import json_line
-from p2p_client.download.events import Event, Finished, Progress, SourceFailed, Started
+from p2p_client.cli.progress import (
+    DownloadView,
+    RateMeter,
+    download_record,
+    finished_line,
+    queued_line,
+)
+from p2p_client.cli.render import Output, json_line
+from p2p_client.download.events import Event, Finished, Progress, Queued, SourceFailed, Started
 from p2p_client.models import Digest, Endpoint, PeerId
 
 DIGEST = Digest("ab" * 32)
@@ -59,6 +65,16 @@ def test_a_count_that_falls_starts_anew() -> None:
             | {"reason": "STREAM_IDLE", "message": "stalled"},
         ),
         (
+            Queued("bob", 2, 7, 12.345),
+            {"event": "queued", "user": "bob", "position": 2, "waiting_count": 7}
+            | {"expected_wait_seconds": 12.3},
+        ),
+        (
+            Queued("bob", 0, 1, None),
+            {"event": "queued", "user": "bob", "position": 0, "waiting_count": 1}
+            | {"expected_wait_seconds": None},
+        ),
+        (
             SourceFailed("bob", PeerId("p"), None, "X", "gone"),
             {"event": "source_failed", "user": "bob", "peer_id": "p", "endpoint": None}
             | {"reason": "X", "message": "gone"},
@@ -82,3 +98,33 @@ def test_the_last_line_says_where_how_much_how_fast_and_what() -> None:
 
     assert line.startswith("x/a.iso  2.00 MB in 2.00 s (500 kB/s, 1.00 MB were here before)")
     assert line.endswith(f"from b  b3:{DIGEST}")
+
+
+@pytest.mark.parametrize(
+    ("queued", "line"),
+    [
+        (Queued("bob", 0, 1, None), "waiting in bob's queue: 1 of 1"),
+        (Queued("bob", 2, 7, 4.4), "waiting in bob's queue: 3 of 7, about 4 s"),
+        (Queued("bob", 2, 7, 0.0), "waiting in bob's queue: 3 of 7, about 1 s"),
+        (Queued("bob", 2, 7, 187), "waiting in bob's queue: 3 of 7, about 3 min 07 s"),
+    ],
+)
+def test_one_who_waits_reads_its_place_and_how_long(queued: Queued, line: str) -> None:
+    assert queued_line(queued) == line
+
+
+def test_without_a_terminal_each_wait_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    view = DownloadView(Output())
+    for event in (
+        Queued("bob", 3, 7, None),
+        Progress(0, 0, 9),
+        Queued("bob", 2, 7, None),
+        Progress(5, 5, 9),  # bytes came: the wait is over
+        Queued("bob", 1, 2, None),
+    ):
+        view.show(event)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "p2p-client: waiting in bob's queue: 4 of 7",
+        "p2p-client: waiting in bob's queue: 2 of 2",
+    ]

@@ -6,9 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p_client.content.manifest import PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.picker.groups import groups_of
-from p2p_client.download.picker.runs import Runs, missing_runs
+from p2p_client.download.picker.pieces import (
+    first_from,
+    held_pieces,
+    length_of_run,
+    length_of_tail,
+    missing_pieces,
+    span,
+    without,
+)
+from p2p_client.download.picker.rarity import Rarity
 from p2p_client.download.picker.spans import range_length, tail_length
 from p2p_client.models import Digest, Endpoint, Holding, ManifestDigest, PeerId, Source
 
@@ -37,13 +47,26 @@ def test_what_was_verified_before_goes_on_with_its_own_manifest() -> None:
     assert [group.manifest_digest for group in groups] == ["x", "y"]
 
 
-def test_banned_partial_and_unreachable_ones_are_left_out() -> None:
+def test_banned_and_unreachable_ones_are_left_out() -> None:
     groups = groups_of(
-        [holding("a", "x"), holding("b", "y", partial=True), holding("c", "z", endpoints=())],
-        banned={ManifestDigest("x")},
+        [holding("a", "x"), holding("c", "z", endpoints=())], banned={ManifestDigest("x")}
     )
 
     assert groups == []
+
+
+def test_whole_sources_weigh_more_than_any_number_of_partial_ones() -> None:
+    partial = [holding(peer, "x", partial=True) for peer in "abcd"]
+    groups = groups_of([*partial, holding("e", "y", partial=True), holding("e", "y")])
+
+    assert [group.manifest_digest for group in groups] == ["y", "x"]
+    assert [held.partial for held in groups[0].holdings] == [False]
+
+
+def test_whole_sources_come_first_in_a_group() -> None:
+    (group,) = groups_of([holding("a", "x", partial=True), holding("b", "x")])
+
+    assert [held.source.user for held in group.holdings] == ["b", "a"]
 
 
 def test_a_peer_listed_twice_counts_once() -> None:
@@ -52,32 +75,61 @@ def test_a_peer_listed_twice_counts_once() -> None:
     assert len(group.holdings) == 1
 
 
+SETS = st.sets(st.integers(0, 80))
+
+
+def bits(pieces: set[int]) -> int:
+    return sum(1 << piece for piece in pieces)
+
+
+@given(SETS, st.integers(0, 90), st.integers(1, 90))
+def test_runs_in_a_set_of_pieces_are_what_counting_says(
+    pieces: set[int], at: int, most: int
+) -> None:
+    ahead = next((n for n in range(most) if at + n not in pieces), most)
+    behind = next((n for n in range(min(most, at)) if at - 1 - n not in pieces), min(most, at))
+
+    assert length_of_run(bits(pieces), at, most) == ahead
+    assert length_of_tail(bits(pieces), at, most) == behind
+
+
+@given(SETS.filter(bool), st.integers(0, 90))
+def test_the_first_piece_is_looked_for_all_around(pieces: set[int], at: int) -> None:
+    wanted = min((piece for piece in pieces if piece >= at), default=min(pieces))
+
+    assert first_from(bits(pieces), at) == wanted
+
+
+@given(SETS, SETS)
+def test_sets_of_pieces_take_away_as_sets_do(pieces: set[int], others: set[int]) -> None:
+    assert without(bits(pieces), bits(others)) == bits(pieces - others)
+
+
 @given(st.integers(0, 60), st.data())
-def test_runs_are_the_set_of_their_pieces(piece_count: int, data: st.DataObject) -> None:
-    pieces = st.integers(0, max(0, piece_count - 1))
+def test_what_is_missing_is_all_that_is_not_held(piece_count: int, data: st.DataObject) -> None:
     held = PieceMap(piece_count)
-    for index in data.draw(st.sets(pieces, max_size=piece_count)):
-        held.add(index)  # type: ignore[arg-type]  # PieceIndex is an int
+    for index in data.draw(st.sets(st.integers(0, max(0, piece_count - 1)), max_size=piece_count)):
+        held.add(PieceIndex(index))
 
-    runs = Runs(missing_runs(held))
-    taken: list[int] = []
-    while runs:
-        first, stop = runs.take(data.draw(st.integers(1, 7)))
-        taken += range(first, stop)
-
-    assert taken == list(held.missing())
-    for index in data.draw(st.permutations(taken)):
-        runs.give(index, index + 1)
-    assert list(runs) == list(missing_runs(held))
-    assert runs.total == len(taken)
+    assert missing_pieces(held) == bits(set(held.missing()))
+    assert missing_pieces(held) | held_pieces(held) == span(0, piece_count)
 
 
-def test_a_piece_cannot_be_free_twice() -> None:
-    runs = Runs([(3, 6)])
+@given(st.lists(SETS, max_size=9), st.data())
+def test_rarity_is_the_number_of_holders(holders: list[set[int]], data: st.DataObject) -> None:
+    rarity = Rarity()
+    for pieces in holders:
+        rarity.add(bits(pieces))
+    gone = data.draw(st.sets(st.sampled_from(range(len(holders))))) if holders else set()
+    for index in gone:
+        rarity.remove(bits(holders[index]))
+    left = [pieces for index, pieces in enumerate(holders) if index not in gone]
+    counts = {piece: sum(piece in pieces for pieces in left) for piece in range(81)}
+    asked = data.draw(SETS.filter(bool))
+    fewest = min(counts[piece] for piece in asked)
 
-    for first, stop in ((2, 4), (5, 7), (4, 5), (0, 9)):
-        with pytest.raises(ValueError):
-            runs.give(first, stop)
+    assert rarity.held == bits(set().union(*left))
+    assert rarity.rarest(bits(asked)) == bits({piece for piece in asked if counts[piece] == fewest})
 
 
 @given(st.integers(1, 70_000), st.integers(1, 16), st.integers(1, 50))

@@ -5,12 +5,15 @@ stays, no piece is ever in two streams, and hardly anything is fetched twice.
 """
 
 import itertools
-from dataclasses import dataclass, field
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2p_client.content.manifest import PieceIndex
+from p2p_client.download.picker.pieces import span
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
 from p2p_client.models import PeerId
 
@@ -20,12 +23,24 @@ LONGEST_SECONDS = 4000.0
 
 @dataclass
 class Simulated:
-    """A source that gives `rate` pieces a second and fails after `lasts` pieces, as `how`."""
+    """A source that gives `rate` pieces a second and fails after `lasts` pieces, as `how`.
+
+    A partial one has the pieces `has`, comes to hold those of `gains` one after another, `rate` of
+    them a second, and says that it has `claims` besides.
+    """
 
     rate: float = 10.0
     lasts: int | None = None
     how: Failure | None = None  # None with `lasts`: it stalls
     gave: int = 0
+    has: set[int] | None = None  # None: whole
+    gains: list[int] = field(default_factory=list)
+    claims: set[int] = field(default_factory=set)
+    gained: float = 0.0
+
+    def copy(self) -> "Simulated":
+        has = None if self.has is None else set(self.has)
+        return replace(self, has=has, gains=list(self.gains))
 
 
 @dataclass
@@ -42,34 +57,53 @@ class World:
     piece_count: int
     sources: dict[PeerId, Simulated]
     streams: int = 4
+    seed: int = 0
     idle_timeout_seconds: float = 30.0
     now: float = 0.0
     verified: set[int] = field(default_factory=set)
     fetched: float = 0.0
+    in_flight_at_failures: float = 0.0
     opened: list[Open] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.plan = Plan([(0, self.piece_count)], self.streams)
+        self.plan = Plan(span(0, self.piece_count), self.streams, self.seed)
         self.running: dict[StreamId, Running] = {}
         self.silent_since: dict[StreamId, float] = {}
-        for peer_id in self.sources:
-            self.plan.offer(peer_id)
+        for peer_id, source in self.sources.items():
+            self.plan.offer(peer_id, is_whole=source.has is None)
+            if source.has is not None:
+                self.plan.learned(peer_id, bits(source.has | source.claims))
 
     def run(self) -> bool:
-        while not (self.plan.is_complete or self.plan.is_starved()):
+        while not (self.plan.is_complete or self.plan.is_starved(self.now)):
             assert self.now < LONGEST_SECONDS, "it goes on for ever"
             for command in self.plan.next(self.now):
                 self._obey(command)
-            assert len(self.running) <= self.streams
+            assert len(self.running) <= self.streams * (2 if self.plan.is_swarm else 1)
             self._check_disjoint()
             self.now += STEP_SECONDS
             for stream in list(self.running):
                 self._advance(stream)
+            self._grow()
         return self.plan.is_complete
+
+    def _grow(self) -> None:
+        for peer_id, source in self.sources.items():
+            if source.has is not None and source.gains:
+                source.gained += source.rate * STEP_SECONDS
+                new = [
+                    source.gains.pop() for _ in range(min(len(source.gains), int(source.gained)))
+                ]
+                source.gained -= len(new)
+                source.has.update(new)
+                self.plan.learned(peer_id, bits(new))
 
     def _obey(self, command: Open | Abandon) -> None:
         if isinstance(command, Abandon):
-            self._close(command.stream, None)
+            running = self.running.get(command.stream)
+            if running is not None:
+                self.in_flight_at_failures += running.progress - running.next_piece
+                self._close(command.stream, None)
             return
         assert 0 <= command.first < command.stop <= self.piece_count
         self.opened.append(command)
@@ -79,13 +113,12 @@ class World:
     def _advance(self, stream: StreamId) -> None:
         running = self.running[stream]
         source = self.sources[running.command.source]
+        wanted = range(running.command.first, running.command.stop)
+        if source.has is not None and not source.has.issuperset(wanted):
+            self._close(stream, Failure.LACKING)
+            return
         if source.lasts is not None and source.gave >= source.lasts:
-            if source.how is not None:
-                if source.how is Failure.MISBEHAVED:
-                    self.fetched += 1  # the bad piece
-                self._close(stream, source.how)
-            elif self.now - self.silent_since[stream] >= self.idle_timeout_seconds:
-                self._close(stream, Failure.STALLED)
+            self._fail(stream, source)
             return
         stop = self.plan.stop_of(stream)
         before = running.progress
@@ -107,6 +140,17 @@ class World:
         if running.next_piece >= self.plan.stop_of(stream):
             self._close(stream, None)
 
+    def _fail(self, stream: StreamId, source: Simulated) -> None:
+        running = self.running[stream]
+        how = source.how
+        if how is None and self.now - self.silent_since[stream] < self.idle_timeout_seconds:
+            return
+        if how is Failure.MISBEHAVED:
+            self.fetched += 1  # the bad piece
+            self.in_flight_at_failures += 1
+        self.in_flight_at_failures += running.progress - running.next_piece
+        self._close(stream, how or Failure.STALLED)
+
     def _close(self, stream: StreamId, failure: Failure | None) -> None:
         del self.running[stream], self.silent_since[stream]
         self.plan.closed(stream, self.now, failure)
@@ -126,9 +170,13 @@ class World:
         return self.fetched - len(self.verified)
 
 
-def a_world(piece_count: int, *sources: Simulated, streams: int = 4) -> World:
+def bits(pieces: Iterable[int]) -> int:
+    return sum(1 << piece for piece in set(pieces))
+
+
+def a_world(piece_count: int, *sources: Simulated, streams: int = 4, seed: int = 0) -> World:
     named = {PeerId(f"source-{number}"): source for number, source in enumerate(sources)}
-    return World(piece_count, named, streams)
+    return World(piece_count, named, streams, seed)
 
 
 SOURCES = st.builds(
@@ -136,6 +184,15 @@ SOURCES = st.builds(
     rate=st.floats(2, 500),
     lasts=st.none() | st.integers(0, 40),
     how=st.none() | st.sampled_from(Failure),
+)
+PARTIAL = st.builds(
+    Simulated,
+    rate=st.floats(2, 500),
+    lasts=st.none() | st.integers(0, 40),
+    how=st.none() | st.sampled_from(Failure),
+    has=st.sets(st.integers(0, 199), max_size=60),
+    gains=st.lists(st.integers(0, 199), max_size=60),
+    claims=st.sets(st.integers(0, 199), max_size=10),
 )
 
 
@@ -145,7 +202,7 @@ SOURCES = st.builds(
 def test_with_one_good_source_every_piece_comes(
     piece_count: int, others: list[Simulated], streams: int
 ) -> None:
-    copies = [Simulated(other.rate, other.lasts, other.how) for other in others]
+    copies = [other.copy() for other in others]
     world = a_world(piece_count, *copies, Simulated(rate=20), streams=streams)
 
     assert world.run()
@@ -171,7 +228,7 @@ def test_with_one_good_source_every_piece_comes(
 def test_with_failing_sources_only_it_ends_and_loses_nothing(
     piece_count: int, sources: list[Simulated]
 ) -> None:
-    copies = [Simulated(source.rate, source.lasts, source.how) for source in sources]
+    copies = [source.copy() for source in sources]
     world = a_world(piece_count, *copies)
 
     is_complete = world.run()
@@ -237,7 +294,7 @@ def test_a_source_that_comes_later_takes_its_share() -> None:
 
 
 def test_a_banned_source_is_never_asked_again_even_when_located_again() -> None:
-    plan = Plan([(0, 10)], 1)
+    plan = Plan(span(0, 10), 1)
     plan.offer(PeerId("liar"))
     (command,) = plan.next(0.0)
     assert isinstance(command, Open)
@@ -245,11 +302,11 @@ def test_a_banned_source_is_never_asked_again_even_when_located_again() -> None:
     plan.offer(PeerId("liar"))
 
     assert plan.next(100.0) == []
-    assert plan.is_starved()
+    assert plan.is_starved(100.0)
 
 
 def test_a_stale_source_waits_until_it_is_located_again() -> None:
-    plan = Plan([(0, 10)], 1)
+    plan = Plan(span(0, 10), 1)
     plan.offer(PeerId("stale"))
     (command,) = plan.next(0.0)
     assert isinstance(command, Open)
@@ -264,10 +321,10 @@ def test_a_stale_source_waits_until_it_is_located_again() -> None:
 
 
 def test_an_unavailable_source_is_retried_later_a_few_times() -> None:
-    plan = Plan([(0, 10)], 1)
+    plan = Plan(span(0, 10), 1)
     plan.offer(PeerId("busy"))
     attempts, now = 0, 0.0
-    while not plan.is_starved():
+    while not plan.is_starved(now):
         for command in plan.next(now):
             assert isinstance(command, Open)
             attempts += 1
@@ -277,3 +334,153 @@ def test_an_unavailable_source_is_retried_later_a_few_times() -> None:
 
     assert attempts == 4
     assert now > 1.5
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(SOURCES, max_size=4), st.lists(PARTIAL, max_size=8), st.integers(0, 1 << 32))
+def test_in_any_swarm_with_one_good_whole_source_every_piece_comes_once(
+    whole: list[Simulated], partial: list[Simulated], seed: int
+) -> None:
+    others = [other.copy() for other in (*whole, *partial)]
+    world = a_world(200, *others, Simulated(rate=20), seed=seed)
+
+    assert world.run()
+
+    assert world.verified == set(range(200))
+    assert world.waste <= 0.02 * 200 + world.in_flight_at_failures + 1e-6
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(PARTIAL, min_size=1, max_size=8), st.integers(0, 1 << 32))
+def test_partial_sources_alone_give_all_that_the_good_ones_have(
+    partial: list[Simulated], seed: int
+) -> None:
+    good = [replace(one, lasts=None, how=None, claims=set()) for one in partial[::2]]
+    world = a_world(200, *(one.copy() for one in (*good, *partial[1::2])), seed=seed)
+
+    is_complete = world.run()
+
+    there = set().union(*((one.has or set()) | set(one.gains) for one in good))
+    assert world.verified >= there
+    assert is_complete == (world.verified == set(range(200)))
+    assert not world.running
+
+
+def test_a_whole_source_is_left_what_nobody_else_has() -> None:
+    seeder = Simulated(rate=10)
+    neighbour = Simulated(rate=100, has=set(range(150)))
+    world = a_world(200, seeder, neighbour)
+
+    assert world.run()
+
+    assert seeder.gave <= 60
+    assert world.now < 7
+
+
+def test_a_whole_source_helps_where_the_others_would_take_long() -> None:
+    seeder = Simulated(rate=100)
+    neighbour = Simulated(rate=2, has=set(range(200)))
+    world = a_world(200, seeder, neighbour)
+
+    assert world.run()
+
+    assert seeder.gave > 150
+    assert world.now < 6
+
+
+def test_the_rarest_piece_comes_first() -> None:
+    plan = Plan(span(0, 10), 4, seed=7)
+    for name, pieces in (("a", {1, 2, 3}), ("b", {2, 3}), ("c", {3})):
+        plan.offer(PeerId(name), is_whole=False)
+        plan.learned(PeerId(name), bits(pieces))
+
+    asked = {
+        command.source: command.first for command in plan.next(0.0) if isinstance(command, Open)
+    }
+
+    assert asked == {"a": 1, "b": 2, "c": 3}
+
+
+def test_peers_with_different_seeds_ask_a_seeder_for_different_pieces() -> None:
+    first = set()
+    for seed in random.Random(1).sample(range(1 << 32), 20):
+        plan = Plan(span(0, 1000), 4, seed)
+        plan.offer(PeerId("seeder"))
+        plan.offer(PeerId("neighbour"), is_whole=False)
+        (command,) = plan.next(0.0)
+        assert isinstance(command, Open)
+        assert command.stop == command.first + 1
+        first.add(command.first)
+
+    assert len(first) >= 18
+
+
+def test_a_long_range_is_cut_short_when_a_swarm_comes() -> None:
+    world = a_world(1000, Simulated(rate=20))
+    for command in world.plan.next(0.0):
+        world._obey(command)
+    for _ in range(20):
+        world.now += STEP_SECONDS
+        for stream in list(world.running):
+            world._advance(stream)
+    neighbour = PeerId("neighbour")
+    world.sources[neighbour] = Simulated(rate=200, has=set(range(500, 1000)))
+    world.plan.offer(neighbour, is_whole=False)
+    world.plan.learned(neighbour, span(500, 1000))
+
+    assert world.run()
+
+    assert world.sources[neighbour].gave > 450
+
+
+def test_a_lone_source_is_not_asked_from_the_beginning_on_by_one_who_shares() -> None:
+    plans = [Plan(span(0, 1000), 4, seed, PeerId("me")) for seed in (1, 2)]
+    asked = []
+    for plan in plans:
+        plan.offer(PeerId("seeder"))
+        asked += plan.next(0.0)
+
+    first, second = asked
+    assert isinstance(first, Open)
+    assert isinstance(second, Open)
+    assert first.stop == second.stop == 1000
+    assert 0 != first.first != second.first != 0
+
+
+def test_what_a_partial_source_does_not_have_after_all_is_not_asked_of_it_again() -> None:
+    plan = Plan(span(0, 10), 1)
+    plan.offer(PeerId("liar"), is_whole=False)
+    plan.learned(PeerId("liar"), span(4, 5))
+    (command,) = plan.next(0.0)
+    assert isinstance(command, Open)
+    plan.closed(command.stream, 0.0, Failure.LACKING)
+
+    assert plan.next(100.0) == []
+    plan.learned(PeerId("liar"), span(4, 5))
+    assert plan.next(100.0) == [Open(StreamId(2), PeerId("liar"), 4, 5)]
+
+
+def test_partial_sources_without_anything_new_are_waited_for_a_while() -> None:
+    plan = Plan(span(0, 10), 1)
+    plan.offer(PeerId("neighbour"), is_whole=False)
+
+    assert plan.next(0.0) == []
+    assert not plan.is_starved(1.0)
+    assert plan.is_starved(2.5)
+
+
+def test_a_stuck_piece_is_taken_over_by_one_that_has_it_only() -> None:
+    plan = Plan(span(0, 2), 4)
+    plan.offer(PeerId("seeder"))
+    plan.offer(PeerId("neighbour"), is_whole=False)
+    plan.learned(PeerId("neighbour"), span(0, 1))
+    opened = {c.source: c for c in plan.next(0.0) if isinstance(c, Open)}
+    assert opened.keys() == {"seeder", "neighbour"}
+    plan.heard(opened[PeerId("neighbour")].stream, 0, 0.1)
+    plan.verified(opened[PeerId("neighbour")].stream, PieceIndex(0), 0.1)
+    plan.closed(opened[PeerId("neighbour")].stream, 0.1)
+
+    assert plan.next(50.0) == []
+
+    plan.learned(PeerId("neighbour"), span(1, 2))
+    assert plan.next(50.0) == [Abandon(opened[PeerId("seeder")].stream)]

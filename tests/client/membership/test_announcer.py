@@ -9,7 +9,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from p2p_client.library.catalog import Catalog
 from p2p_client.membership.announcer import Announcer
-from p2p_client.models import AnnounceBatch, Digest, ManifestDigest, Resource, Revision
+from p2p_client.models import (
+    AnnounceBatch,
+    Digest,
+    ManifestDigest,
+    PartialContent,
+    Resource,
+    Revision,
+)
 
 EPOCH = "epoch"
 
@@ -26,13 +33,21 @@ def catalog_of(*paths: str) -> Catalog:
     return catalog
 
 
+def partial(digest: str, size_bytes: int = 0) -> PartialContent:
+    return PartialContent(Digest(digest * 64), ManifestDigest("e" * 64), size_bytes)
+
+
+Listed = dict[str, Resource | PartialContent]
+"""By path, and by digest."""
+
+
 @dataclass
 class Holder:
     """A directory as the contract has it: one catalog and the snapshot held aside."""
 
     held: Revision = field(default_factory=Revision)
-    catalog: dict[str, Resource] = field(default_factory=dict)
-    staged: dict[str, Resource] = field(default_factory=dict)
+    catalog: Listed = field(default_factory=dict)
+    staged: Listed = field(default_factory=dict)
     snapshot_id: str = ""
     next_index: int = 0
 
@@ -60,10 +75,18 @@ class Holder:
                 self.catalog, self.held = dict(self.staged), batch.revision
         return True
 
-    def _apply(self, catalog: dict[str, Resource], batch: AnnounceBatch) -> None:
+    def _apply(self, catalog: Listed, batch: AnnounceBatch) -> None:
+        assert not (batch.snapshot_id and (batch.withdrawn_paths or batch.withdrawn_partials))
         catalog.update((item.path, item) for item in batch.resources)
-        for path in batch.withdrawn_paths:
-            catalog.pop(path, None)
+        catalog.update((item.digest, item) for item in batch.partials)
+        for name in (*batch.withdrawn_paths, *batch.withdrawn_partials):
+            catalog.pop(name, None)
+
+
+def listed(catalog: Catalog) -> Listed:
+    found: Listed = {item.path: item for item in catalog.snapshot()[1]}
+    found.update((item.digest, item) for item in catalog.partials)
+    return found
 
 
 def bring_up_to_date(announcer: Announcer, holder: Holder) -> list[AnnounceBatch]:
@@ -99,6 +122,24 @@ def test_an_empty_catalog_empties_what_an_earlier_run_left() -> None:
 
     assert len(sent) == 1
     assert holder.catalog == {}
+
+
+def test_partial_contents_come_and_go_as_resources_do() -> None:
+    catalog, holder = catalog_of("a"), Holder()
+    announcer = Announcer(catalog)
+    catalog.put_partial(partial("b"))
+    bring_up_to_date(announcer, holder)
+    catalog.put_partial(partial("b"))
+    catalog.put_partial(partial("c", 7))
+    catalog.withdraw_partial(Digest("b" * 64))
+    catalog.withdraw_partial(Digest("b" * 64))
+
+    (delta,) = bring_up_to_date(announcer, holder)
+
+    assert list(delta.partials) == [partial("c", 7)]
+    assert list(delta.withdrawn_partials) == ["b" * 64]
+    assert delta.revision.counter == 4
+    assert holder.catalog.keys() == {"a", "c" * 64}
 
 
 def test_a_catalog_that_changes_while_its_snapshot_is_on_its_way_follows_as_a_delta() -> None:
@@ -229,7 +270,7 @@ class DirectoryEndsUpWithTheCatalog(RuleBasedStateMachine):
         self.backups = [Holder()]
 
     def _remember(self) -> None:
-        self.history[self.catalog.revision] = {item.path for item in self.catalog.snapshot()[1]}
+        self.history[self.catalog.revision] = set(listed(self.catalog))
 
     @rule(path=st.sampled_from("abcdefghijkl"), size_bytes=st.integers(0, 3))
     def put(self, path: str, size_bytes: int) -> None:
@@ -239,6 +280,16 @@ class DirectoryEndsUpWithTheCatalog(RuleBasedStateMachine):
     @rule(path=st.sampled_from("abcdefghijkl"))
     def withdraw(self, path: str) -> None:
         self.catalog.withdraw(path)
+        self._remember()
+
+    @rule(digest=st.sampled_from("abcd"), size_bytes=st.integers(0, 2))
+    def put_partial(self, digest: str, size_bytes: int) -> None:
+        self.catalog.put_partial(partial(digest, size_bytes))
+        self._remember()
+
+    @rule(digest=st.sampled_from("abcd"))
+    def withdraw_partial(self, digest: str) -> None:
+        self.catalog.withdraw_partial(Digest(digest * 64))
         self._remember()
 
     @rule(arrives=st.booleans(), is_answered=st.booleans())
@@ -276,7 +327,7 @@ class DirectoryEndsUpWithTheCatalog(RuleBasedStateMachine):
     def teardown(self) -> None:
         bring_up_to_date(self.announcer, self.holder)
         assert self.holder.held == self.catalog.revision
-        assert self.holder.catalog == {item.path: item for item in self.catalog.snapshot()[1]}
+        assert self.holder.catalog == listed(self.catalog)
 
 
 TestDirectoryEndsUpWithTheCatalog = DirectoryEndsUpWithTheCatalog.TestCase

@@ -1,11 +1,10 @@
-"""Slots, ranges and chunk sizes: whatever is asked for, what is given stays within its bounds."""
+"""Ranges and chunk sizes: whatever is asked for, what is given stays within its bounds."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p_client.upload.refusals import RangeInvalid, TooManyStreams
-from p2p_client.upload.slots import Slots
+from p2p_client.upload.refusals import RangeInvalid
 from p2p_client.upload.stream import (
     LARGEST_CHUNK_BYTES,
     SMALLEST_CHUNK_BYTES,
@@ -32,28 +31,3 @@ def test_a_range_lies_within_the_content_or_is_refused(offset: int, limit: int, 
 def test_a_chunk_is_never_smaller_or_larger_than_agreed(wished: int) -> None:
     assert SMALLEST_CHUNK_BYTES <= chunk_bytes_of(wished) <= LARGEST_CHUNK_BYTES
     assert chunk_bytes_of(0) == LARGEST_CHUNK_BYTES
-
-
-def test_one_user_gets_half_of_the_slots_and_all_users_no_more_than_there_are() -> None:
-    idle: list[bool] = []
-    slots = Slots(4, on_idle=lambda: idle.append(True))
-    with slots.taken("a"), slots.taken("a"):
-        with pytest.raises(TooManyStreams, match="2"), slots.taken("a"):
-            pass
-        with slots.taken("b"), slots.taken("c"):
-            assert slots.taken_count == 4
-            with pytest.raises(TooManyStreams, match="4"), slots.taken("d"):
-                pass
-        assert slots.taken_count == 2
-        assert idle == []
-
-    assert slots.taken_count == 0
-    assert idle == [True]
-
-
-def test_a_single_slot_can_be_had_by_anybody() -> None:
-    slots = Slots(1, on_idle=lambda: None)
-    with slots.taken("a"):
-        pass
-    with slots.taken("b"):
-        assert slots.taken_count == 1

@@ -28,6 +28,7 @@ from p2p_client.models import Digest, Endpoint
 from p2p_client.net.channels import peer_channel
 from p2p_client.net.status import read_refusal
 from p2p_client.upload.serve import UploadServer
+from p2p_client.upload.shown.contents import Contents
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE_BYTES = 64 * MIB
@@ -185,7 +186,7 @@ async def source(share: Path) -> AsyncIterator[Source]:
 
 async def test_a_port_that_is_taken_is_refused(source: Source) -> None:
     second = UploadServer(
-        source.shared.library,
+        Contents(source.shared.library, source.partials),
         source.identity,
         PEER_ID,
         insecure=False,

@@ -32,8 +32,21 @@ async def sharing_one(world: World, data: bytes = CONTENT) -> tuple[Sharing, str
     return sharing, sharing.resource("a.bin").digest
 
 
-def fetch(sharing: Sharing, digest: str, metadata: Any, **fields: int) -> Any:
-    return sharing.stub.FetchFile(pb.FetchFileRequest(digest=digest, **fields), metadata=metadata)
+def fetch(
+    sharing: Sharing,
+    digest: str,
+    metadata: Any,
+    read_offset: int = 0,
+    read_limit: int = 0,
+    max_chunk_bytes: int = 0,
+) -> Any:
+    request = pb.FetchFileRequest(
+        digest=digest,
+        read_offset=read_offset,
+        read_limit=read_limit,
+        max_chunk_bytes=max_chunk_bytes,
+    )
+    return sharing.stub.FetchFile(request, metadata=metadata)
 
 
 def manifest(sharing: Sharing, digest: str, metadata: Any) -> Any:

@@ -1,5 +1,6 @@
 """`get`: fetch one content, see it arrive, and have it verified under its name."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,8 @@ from p2p_client.cli.options import GlobalOptions, parse_user
 
 if TYPE_CHECKING:
     from p2p_client.cli.progress import DownloadView
+    from p2p_client.cli.render import Output
     from p2p_client.config import Settings
-    from p2p_client.download.events import Finished
     from p2p_client.peer import Peer
 
 RESUMES = "what was verified is kept, the same command resumes"
@@ -41,9 +42,19 @@ def get(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that is there already.")
     ] = False,
+    seed: Annotated[
+        bool,
+        typer.Option(
+            "--seed", help="Let others fetch it from here, already now, until you stop this."
+        ),
+    ] = False,
     limit_down: Annotated[
         str | None,
         typer.Option(metavar="RATE", help="Fetch no faster, such as 20MB (a second)."),
+    ] = None,
+    limit_up: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="With --seed: serve all together no faster."),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until somebody shares it, then fetch it.")
@@ -51,35 +62,43 @@ def get(
 ) -> None:
     """Fetch a file from all who have it; resumes by itself."""
     from p2p_client.cli.failures import Stopped
-    from p2p_client.cli.progress import DownloadView, finished_line
+    from p2p_client.cli.progress import DownloadView
     from p2p_client.cli.run import run
     from p2p_client.errors import UsageError
 
     if output is not None and directory is not None:
         raise UsageError("-o and -d exclude each other: name a file, or a folder")
+    if limit_up is not None and not seed:
+        raise UsageError("--limit-up is for what others fetch from here: it goes with --seed")
     options = context.ensure_object(GlobalOptions)
     view = DownloadView(options.output)
     work = _get(
-        options.settings(limit_down=limit_down),
+        options.settings(limit_down=limit_down, limit_up=limit_up),
+        options.output,
         view,
         target,
         owner=parse_user(owner) if owner else None,
         output=output,
         directory=directory,
         overwrite=overwrite,
+        seed=seed,
         wait=wait,
     )
     try:
-        done = run(work)
+        run(work)
     except Stopped as stopped:
+        if view.finished:
+            if stopped.signal_number == signal.SIGINT:
+                raise
+            return  # it was seeding: as of a share, that is how it ends
         if not view.started:
             raise
         raise Stopped(stopped.signal_number, f"{stopped}: {RESUMES}") from None
-    options.output.result(finished_line(done))
 
 
 async def _get(
     settings: "Settings",
+    printer: "Output",
     view: "DownloadView",
     target: str,
     *,
@@ -87,25 +106,43 @@ async def _get(
     output: Path | None,
     directory: Path | None,
     overwrite: bool,
+    seed: bool,
     wait: bool,
-) -> "Finished":
+) -> None:
+    from p2p_client.cli.progress import finished_line
     from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
 
     with view:
         async with Peer(settings, on_notice=view.say) as peer:
-            await peer.join()
+            await (peer.listen() if seed else peer.join())
             tell_first_contact(peer, view.say)
             if wait:
                 await _wait(peer, view, target, owner)
-            return await peer.download(
+            done = await peer.download(
                 target,
                 owner=owner,
                 output=output,
                 directory=directory,
                 overwrite=overwrite,
+                seed=seed,
                 on_event=view.show,
             )
+            printer.result(finished_line(done))
+            if seed:
+                await _go_on(peer, printer)
+
+
+async def _go_on(peer: "Peer", output: "Output") -> None:
+    """Shares until told to stop."""
+    from p2p_client.cli.commands.share import tell_stopped, unreachable_sentence
+
+    with tell_stopped(peer, output):
+        ready = await peer.share()
+        if ready.endpoint is None:
+            output.notice(unreachable_sentence(ready))
+        output.hint("Others can fetch it from here. Ctrl-C stops.")
+        await peer.stopped()
 
 
 async def _wait(peer: "Peer", view: "DownloadView", target: str, owner: str | None) -> None:

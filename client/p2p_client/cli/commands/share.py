@@ -1,6 +1,7 @@
 """`share`: serve files and folders in place until told to stop."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from p2p_client.cli.sizes import show_size
 if TYPE_CHECKING:
     from p2p_client.config import Settings
     from p2p_client.library.events import LibraryEvent
+    from p2p_client.peer import Peer
     from p2p_client.sharing import ShareReady
 
 MOST_SKIPPED_NAMED = 20
@@ -65,7 +67,17 @@ async def _share(settings: "Settings", paths: Sequence[Path], output: Output) ->
         tell_first_contact(peer, output.notice)
         told.everything_so_far(ready)
         _tell_ready(ready, output)
-        await peer.stopped()
+        with tell_stopped(peer, output):
+            await peer.stopped()
+
+
+@contextlib.contextmanager
+def tell_stopped(peer: "Peer", output: Output) -> Iterator[None]:
+    """Tells programs at the end what others fetched from us."""
+    try:
+        yield
+    finally:
+        output.record({"event": "stopped", "uploaded_bytes": peer.uploaded_bytes})
 
 
 def _tell_ready(ready: "ShareReady", output: Output) -> None:

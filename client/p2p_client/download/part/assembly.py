@@ -6,7 +6,7 @@ Promises:
     read back from disk. So the end does not read it all again.
     The journal never claims more than what was made durable before.
 
-Hashing and disk happen in `threads`; memory is bounded by two batches a stream. Whoever uses this
+Hashing and disk happen in `threads`; memory is bounded by three batches a stream. Whoever uses this
 keeps two streams from being in one piece at once.
 """
 
@@ -20,6 +20,7 @@ from blake3 import blake3
 from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.part.part_file import PartFile
+from p2p_client.download.part.whole import Whole
 from p2p_client.models import Digest
 
 BATCH_BYTES = 4 << 20
@@ -42,8 +43,7 @@ class Assembly:
         self._part = part
         self._manifest_digest = manifest.digest()
         self._threads = threads
-        self._whole = blake3()
-        self._hashed_bytes = 0
+        self._whole = Whole()
         self._hashing: asyncio.Future[None] | None = None
         self._news = asyncio.Event()
 
@@ -96,7 +96,7 @@ class Assembly:
 
     async def follow(self) -> None:
         """Hashes the whole behind the streams; until cancelled, or all of it is hashed."""
-        while self._hashed_bytes < self.manifest.size_bytes:
+        while self._whole.hashed_bytes < self.manifest.size_bytes:
             self._news.clear()
             await self._read_back()
             await self._news.wait()
@@ -104,23 +104,22 @@ class Assembly:
     async def digest(self) -> Digest:
         """The digest of the whole; every piece is held and no stream or `follow` runs."""
         await self._read_back()
-        return Digest(self._whole.hexdigest())
+        return self._whole.digest()
 
     async def recheck(self) -> None:
         """Reads all of the complete content again, drops what does not verify, and hashes it anew.
 
         Where nothing had to be dropped, `digest` is beyond doubt. Cost: reads all of it.
         """
-        self._whole, self._hashed_bytes = blake3(), 0
+        self._whole = Whole()
         bad: list[PieceIndex] = []
         for some in self._batches(self._held_indices()):
             bad += await self._in_thread(self._recheck_here, some)
         for index in bad:
             self.held.discard(index)
         if bad:
-            self._whole = blake3()
+            self._whole = Whole()
         else:
-            self._hashed_bytes = self.manifest.size_bytes
             self.is_doubtful = False
 
     async def adopt(self, most_wasted_bytes: int | None = None) -> None:
@@ -161,7 +160,9 @@ class Assembly:
 
     def _run_to_hash(self) -> tuple[int, int] | None:
         """Offset and length of held bytes that the hash of the whole waits for."""
-        start = end = self._hashed_bytes
+        start = end = self._whole.hashed_bytes
+        if not self._whole.is_waiting_for_disk():
+            return None
         size = self.manifest.piece_size_bytes
         while end < self.manifest.size_bytes and end - start < _READ_BACK_BYTES:
             index = PieceIndex(end // size)
@@ -180,7 +181,13 @@ class Assembly:
     # -- in threads
 
     def _recheck_here(self, indices: Sequence[PieceIndex]) -> list[PieceIndex]:
-        return [index for index in indices if not self._matches_here(index, self._whole)]
+        bad: list[PieceIndex] = []
+        for index in indices:
+            hasher, (offset, length) = blake3(), self.manifest.span(index)
+            self._whole.read_back(offset, _also_to(hasher, self._read_here(offset, length)))
+            if hasher.digest() != expected_digest(self.manifest, index):
+                bad.append(index)
+        return bad
 
     def _look_here(self, indices: Sequence[PieceIndex]) -> list[tuple[PieceIndex, bool | None]]:
         """For each piece whether it is there and right; None: nothing was written there."""
@@ -191,20 +198,13 @@ class Assembly:
         data_at = self._part.next_data(offset)
         if data_at is None or data_at >= offset + length:
             return None
-        return self._matches_here(index, blake3())
-
-    def _matches_here(self, index: PieceIndex, also: blake3) -> bool:
-        """Reads the piece once, into the hash of the whole too."""
         hasher = blake3()
-        for view in self._read_here(*self.manifest.span(index)):
+        for view in self._read_here(offset, length):
             hasher.update(view)
-            also.update(view)
         return hasher.digest() == expected_digest(self.manifest, index)
 
     def _hash_here(self, offset: int, length: int) -> None:
-        for view in self._read_here(offset, length):
-            self._whole.update(view)
-        self._hashed_bytes = offset + length
+        self._whole.read_back(offset, self._read_here(offset, length))
 
     def _read_here(self, offset: int, length: int) -> Iterable[memoryview]:
         buffer = memoryview(bytearray(min(length, _READ_BYTES)))
@@ -221,17 +221,35 @@ class Assembly:
     ) -> bool:
         for view in views:
             hasher.update(view)
+        if not ends_piece:
+            self._part.write(offset, views)
+            return True
         size = self.manifest.piece_size_bytes
-        if ends_piece and hasher.digest() != expected_digest(
-            self.manifest, PieceIndex(offset // size)
-        ):
+        if hasher.digest() != expected_digest(self.manifest, PieceIndex(offset // size)):
             return False
-        self._part.write(offset, views)
-        if ends_piece and offset == self._hashed_bytes:
-            for view in views:
-                self._whole.update(view)
-            self._hashed_bytes = offset + sum(map(len, views))
+        self._write_end_here(offset, views)
         return True
+
+    def _write_end_here(self, offset: int, views: Sequence[memoryview]) -> None:
+        """Writes what ends a good piece, and hashes it on the way where it is all of it."""
+        length = sum(map(len, views))
+        is_whole_piece = offset % self.manifest.piece_size_bytes == 0
+        if not (is_whole_piece and self._whole.wants(offset, length)):
+            self._part.write(offset, views)
+            return
+        try:
+            # Nobody will read it back from the cache.
+            self._part.write(offset, views, bypass_cache=True)
+        except BaseException:
+            self._whole.withdraw(offset)
+            raise
+        self._whole.offer(offset, views)
+
+
+def _also_to(hasher: blake3, views: Iterable[memoryview]) -> Iterator[memoryview]:
+    for view in views:
+        hasher.update(view)
+        yield view
 
 
 async def settled(future: asyncio.Future[_T]) -> _T:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.part.claim import claim, part_names
+from p2p_client.download.part.direct import DirectWrites
 from p2p_client.download.part.disk import FULL, available_bytes, disk_error, disk_full, fallocate
 from p2p_client.download.part.journal import Journal, JournalFile
 from p2p_client.download.place import Place, file_mode
-from p2p_client.errors import PeerError
+from p2p_client.errors import LocalRefusal, PeerError
 from p2p_client.models import Digest, ManifestDigest
 
 
@@ -30,6 +31,7 @@ class PartFile:
         self._digest = digest
         self._journal = journal
         self._fd = fd
+        self._direct = DirectWrites(fd)
         self._keeping = threading.Lock()
 
     @classmethod
@@ -83,10 +85,19 @@ class PartFile:
             missing = size_bytes - held.st_blocks * 512 - available_bytes(self._fd)
             raise disk_full(self.place, error, missing) from None
 
-    def write(self, offset: int, buffers: Sequence[bytes | memoryview]) -> None:
-        """Writes all buffers one after another at the offset. Raises DiskFull, TransferFailed."""
-        views = [memoryview(buffer) for buffer in buffers if len(buffer)]
+    def write(
+        self, offset: int, buffers: Sequence[memoryview], *, bypass_cache: bool = False
+    ) -> None:
+        """Writes all buffers one after another at the offset. Raises DiskFull, TransferFailed.
+
+        Args:
+            bypass_cache: nobody is about to read it; so write it past the page cache if that can
+                be done. It saves a copy, and memory that the system would have to find.
+        """
+        views = [view for view in buffers if len(view)]
         try:
+            if bypass_cache and self._direct.write(offset, views):
+                return
             while views:
                 written = os.pwritev(self._fd, views, offset)
                 offset += written
@@ -109,6 +120,20 @@ class PartFile:
         except OSError as error:
             raise disk_error(self.place, error) from None
         return filled
+
+    def open_reader(self) -> int:
+        """Another descriptor of this very file, for reading, without its lock; the caller closes
+        it. Raises LocalRefusal, TransferFailed."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(self.name, flags, dir_fd=self.place.folder_fd)
+        except OSError as error:
+            raise disk_error(self.place, error) from None
+        held, found = os.fstat(self._fd), os.fstat(fd)
+        if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
+            os.close(fd)
+            raise LocalRefusal(f"{self.name} was replaced beside {self.place.path} by somebody")
+        return fd
 
     def next_data(self, offset: int) -> int | None:
         """Where data next stands at or after the offset, holes skipped; None: nowhere."""
@@ -187,5 +212,6 @@ class PartFile:
     def close(self) -> None:
         """Unlocks and closes it; again does nothing."""
         if self._fd >= 0:
+            self._direct.close()
             os.close(self._fd)
             self._fd = -1

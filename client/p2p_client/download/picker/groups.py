@@ -12,7 +12,7 @@ from p2p_client.models import Holding, ManifestDigest, Source
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The whole sources of one content under one manifest; at least one."""
+    """The sources of one content under one manifest, whole ones first; at least one."""
 
     manifest_digest: ManifestDigest
     holdings: tuple[Holding, ...]
@@ -28,11 +28,10 @@ def groups_of(
     banned: Collection[ManifestDigest] = (),
     preferred: ManifestDigest | None = None,
 ) -> list[Group]:
-    """The groups worth trying, best first: the preferred one, then the most sources.
+    """The groups worth trying, best first: the preferred one, then the most whole sources.
 
-    Sources that hold only a part are left out: nothing tells which part. A source without an
-    endpoint cannot be asked and is left out too. Ties go to the lower manifest digest, so the
-    order depends on the arguments alone.
+    A source without an endpoint cannot be asked and is left out. Ties go to the group with more
+    partial sources, then to the lower manifest digest, so the order depends on the arguments alone.
 
     Args:
         banned: manifests known to lie about this content.
@@ -40,15 +39,21 @@ def groups_of(
     """
     found: dict[ManifestDigest, dict[str, Holding]] = {}
     for holding in holdings:
-        if holding.partial or not holding.source.endpoints or holding.manifest_digest in banned:
+        if not holding.source.endpoints or holding.manifest_digest in banned:
             continue
         group = found.setdefault(holding.manifest_digest, {})
-        group.setdefault(holding.source.peer_id, holding)
-    groups = [Group(digest, tuple(members.values())) for digest, members in found.items()]
+        known = group.setdefault(holding.source.peer_id, holding)
+        if known.partial and not holding.partial:
+            group[holding.source.peer_id] = holding
+    groups = [
+        Group(digest, tuple(sorted(members.values(), key=lambda holding: holding.partial)))
+        for digest, members in found.items()
+    ]
     return sorted(
         groups,
         key=lambda group: (
             group.manifest_digest != preferred,
+            -sum(not holding.partial for holding in group.holdings),
             -len(group.holdings),
             group.manifest_digest,
         ),

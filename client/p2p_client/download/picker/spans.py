@@ -4,6 +4,9 @@ LONGEST_RANGE_PIECES = 64
 SHORTEST_RANGE_PIECES = 16
 WORTH_A_STREAM_PIECES = 4
 """Fewer than this do not pay for opening one more stream."""
+BLOCKS_PER_PEER = 8
+SWARM_RANGE_SECONDS = 0.25
+"""What a stream takes in a swarm: others do not know what we asked for, and ask for it again."""
 
 
 def range_length(free_pieces: int, streams: int, sources: int) -> int:
@@ -18,6 +21,19 @@ def range_length(free_pieces: int, streams: int, sources: int) -> int:
     fair = -(-free_pieces // min(streams, sources))
     wanted = max(SHORTEST_RANGE_PIECES, min(LONGEST_RANGE_PIECES, fair // 2))
     return min(free_pieces, max(WORTH_A_STREAM_PIECES, min(fair, wanted)))
+
+
+def swarm_range_length(rate: float | None) -> int:
+    """How many pieces the next stream takes in a swarm, >= 1; `rate` in pieces a second."""
+    if rate is None:
+        return 1
+    return max(1, min(LONGEST_RANGE_PIECES, round(rate * SWARM_RANGE_SECONDS)))
+
+
+def block_length(piece_count: int, peers: int) -> int:
+    """How many consecutive pieces belong to the same peer of a swarm, >= 1: some blocks for each,
+    for not all are equally fast."""
+    return max(1, min(LONGEST_RANGE_PIECES, piece_count // (BLOCKS_PER_PEER * peers)))
 
 
 def tail_length(remaining_pieces: int, victim_rate: float, thief_rate: float | None) -> int:

@@ -116,16 +116,19 @@ class HashedFile:
     def __init__(self, location: Location, signature: Signature) -> None:
         self._location = location
         self._signature = signature
-        self._guard = threading.Lock()
-        self._readers = 0
-        self._is_closed = False
         with _told_apart():
-            self._descriptor = open_file(location)
+            self._keep(open_file(location))
         try:
             self._check(self._descriptor)
         except BaseException:
             os.close(self._descriptor)
             raise
+
+    def _keep(self, descriptor: int) -> None:
+        self._guard = threading.Lock()
+        self._readers = 0
+        self._is_closed = False
+        self._descriptor = descriptor
 
     @property
     def size_bytes(self) -> int:

@@ -6,7 +6,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
-from p2p_client.models import AnnounceBatch, Endpoint, Order, Query, Resource, Revision
+from p2p_client.models import (
+    AnnounceBatch,
+    Endpoint,
+    Order,
+    PartialContent,
+    Query,
+    Resource,
+    Revision,
+)
 
 MOST_PER_PAGE = 1_000
 _LARGEST_INT64 = (1 << 63) - 1
@@ -38,11 +46,21 @@ def resource(resource: Resource) -> types.Resource:
     )
 
 
+def partial(partial: PartialContent) -> types.PartialContent:
+    return types.PartialContent(
+        digest=partial.digest,
+        manifest_digest=partial.manifest_digest,
+        size_bytes=partial.size_bytes,
+    )
+
+
 def announce(batch: AnnounceBatch) -> pb.AnnounceRequest:
     request = pb.AnnounceRequest(
         revision=revision(batch.revision),
         resources=map(resource, batch.resources),
         withdrawn_paths=batch.withdrawn_paths,
+        partial_contents=map(partial, batch.partials),
+        withdrawn_partial_digests=batch.withdrawn_partials,
     )
     if batch.base is not None:
         request.base.CopyFrom(revision(batch.base))

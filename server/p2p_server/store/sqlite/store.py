@@ -4,6 +4,7 @@ What is done stands in the modules beside this one, as functions of a connection
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from p2p_server.directory.models import (
 from p2p_server.directory.watching.changes import Change, TellChange
 from p2p_server.store.sqlite import accounts
 from p2p_server.store.sqlite.answers import holders, search
+from p2p_server.store.sqlite.answers.rarity import Rarity, sample
 from p2p_server.store.sqlite.catalog import announce, purge
 from p2p_server.store.sqlite.connection import (
     BUSY_TIMEOUT_MS,
@@ -48,6 +50,7 @@ from p2p_server.store.sqlite.sql import first_row
 T = TypeVar("T")
 
 READERS = 3
+SAMPLE_SECONDS = 60.0  # so old may be what is known of the frequency of trigrams
 
 
 class SqliteStore:
@@ -57,6 +60,8 @@ class SqliteStore:
         self._path = path
         self._writer = Lane("store-writer", partial(prepare, path), 1)
         self._tell: TellChange | None = None
+        self._rarity = Rarity()
+        self._sampled_at = -SAMPLE_SECONDS
         self._is_refusing = False  # whether the last change could not be made
         self._noted: list[Change] = []  # by the transaction that runs; only the writer's thread
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,7 +171,16 @@ class SqliteStore:
         )
 
     async def query(self, criteria: Criteria, after: SortKey | None, limit: int) -> Page:
-        return await self._read(lambda connection: search.query(connection, criteria, after, limit))
+        if time.monotonic() - self._sampled_at > SAMPLE_SECONDS:
+            self._sampled_at = time.monotonic()
+            self._readers.post(self._sample, Urgency.UPKEEP)
+        return await self._read(
+            lambda connection: search.query(connection, criteria, after, limit, self._rarity)
+        )
+
+    def _sample(self, connection: apsw.Connection) -> None:
+        with reading(connection):
+            self._rarity = sample(connection)
 
     async def peers(
         self, user: str, after: tuple[str, PeerId] | None, limit: int

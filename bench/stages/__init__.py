@@ -1,0 +1,1 @@
+"""The stages of a transfer, each alone: `measure.py` runs what `disk.py` and `wire.py` have."""

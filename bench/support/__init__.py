@@ -1,0 +1,1 @@
+"""What all measurements share: processes and what they cost, scratch files, the report."""

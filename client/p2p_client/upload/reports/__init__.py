@@ -1,0 +1,1 @@
+"""What others report of pieces we served."""

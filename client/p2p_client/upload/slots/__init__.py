@@ -1,0 +1,1 @@
+"""Who may have a stream now, who waits, and in which order."""
