@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types protos protos-fresh protos-keep bench conformance clean
+.PHONY: help setup demo test check lint types protos protos-fresh protos-keep bench bench-directory conformance clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
@@ -42,6 +42,9 @@ protos-keep: setup
 
 bench: setup ## measure beside other programs; writes docs/performance.md (ARGS="--quick" tries it)
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-directory: setup ## measure what a directory bears; writes docs/performance.md
+	@$(BIN)/python -m bench.directory $(BENCH)
 
 conformance: setup ## Python, Go and Node download from each other: nine pairs, in MB/s
 	@$(BIN)/python -m tests.conformance $(WRITE)

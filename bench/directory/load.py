@@ -29,7 +29,12 @@ from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
 
 BATCH = 500
-WORDS = ("_{:07}", "session {:03} zebra", "holiday_{:04}", "footage {:02}_ mp4 2019")
+WORDS: tuple[Callable[[int], str], ...] = (
+    lambda n: f"_{n:07}",  # one resource
+    lambda n: f"zebra session {n % 400:03}",  # one in 4,000
+    lambda n: f"holiday_{n // 100:05}",  # a dozen
+    lambda n: f"2019 session {n % 400:03} mp4",  # one in 40,000
+)
 Raw = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -221,7 +226,7 @@ async def churn(o: argparse.Namespace) -> dict[str, object]:
 
 def questions(o: argparse.Namespace, seed: int) -> list[bytes]:
     rng = random.Random(seed)
-    texts = [rng.choice(WORDS).format(rng.randrange(o.resources)) for _ in range(1_000)]
+    texts = [rng.choice(WORDS)(rng.randrange(o.resources)) for _ in range(1_000)]
     return [pb.QueryRequest(text=text, page_size=50).SerializeToString() for text in texts]
 
 
@@ -230,7 +235,7 @@ async def search(o: argparse.Namespace) -> dict[str, object]:
     sessions = Sessions.load(o.sessions)
     asked = questions(o, 3)
     took: list[float] = []
-    found = 0
+    found = refused = 0
     async with connected(o.port, 8) as directories:
         calls = [
             raw_method(directory, "Query", sessions.tokens[at])
@@ -238,8 +243,12 @@ async def search(o: argparse.Namespace) -> dict[str, object]:
         ]
 
         async def ask(number: int, due_at: float) -> None:
-            nonlocal found
-            answer = await calls[number % 8](asked[number % len(asked)])
+            nonlocal found, refused
+            try:
+                answer = await calls[number % 8](asked[number % len(asked)])
+            except grpc.aio.AioRpcError:
+                refused += 1
+                return
             took.append(time.perf_counter() - due_at)
             found += bool(answer)
 
@@ -253,6 +262,7 @@ async def search(o: argparse.Namespace) -> dict[str, object]:
     return {
         "queries": len(took),
         "with_hits": found,
+        "refused": refused,
         "p50_ms": percentile(took, 0.5) * 1e3,
         "p99_ms": percentile(took, 0.99) * 1e3,
         "worst_ms": max(took) * 1e3,

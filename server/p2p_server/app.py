@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import (
@@ -29,7 +30,7 @@ from p2p_server.directory.directory import Directory
 from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import Limits
 from p2p_server.directory.trust.keyring import make_secrets, open_keyring
-from p2p_server.rpc.interceptor import note_at_debug
+from p2p_server.rpc.calls import note_at_debug
 from p2p_server.rpc.serve import DirectoryServer
 from p2p_server.store.base import SharedStore, Store
 from p2p_server.store.errors import StoreUnusable
@@ -38,6 +39,8 @@ from p2p_server.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     from p2p_server.metrics import Metrics
 
+# So long may a thread of the store, back from SQLite, wait for a busy event loop, or that for it.
+SWITCH_SECONDS: Final = 0.001
 SWEEP_SECONDS: Final = 0.25
 FEED_SWEEP_SECONDS: Final = 10.0
 FEED_RETRY_SECONDS: Final = 0.1
@@ -95,6 +98,7 @@ class RunningDirectory:
 async def serve(config: Config, on_ready: Callable[[RunningDirectory], None]) -> None:
     """Serves until SIGTERM or SIGINT. Raises what `running` raises."""
     _raise_open_files_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -29,7 +29,7 @@ from p2p_server.config import Address
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.events import Announced, Event, Expired
 from p2p_server.directory.models import Totals
-from p2p_server.rpc.interceptor import FinishedCall
+from p2p_server.rpc.calls import FinishedCall
 from p2p_server.rpc.serve import ListenFailed
 from p2p_server.store.base import Store
 from p2p_server.version import software_version

@@ -17,6 +17,7 @@ from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
 from p2p_server.app import running
 from p2p_server.config import Address, Config, LogFormat
+from p2p_server.directory.models import Limits
 from p2p_server.rpc.serve import ListenFailed
 
 SERVICE = "p2p.v1.DirectoryService"
@@ -134,6 +135,34 @@ async def test_health_is_told_and_ends_with_the_directory(served: Served) -> Non
         seen = (await anext(aiter(watch))).status
 
     assert seen == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.mark.slow
+async def test_health_fails_while_changes_cannot_be_made_and_comes_back(served: Served) -> None:
+    stub = health_pb2_grpc.HealthStub(served.raw.channel)
+    watch = aiter(stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=60))
+    status = health_pb2.HealthCheckResponse
+    assert (await anext(watch)).status == status.SERVING
+
+    with database_locked(served.database):
+        await failure(served.raw.register("alice"))
+        assert (await anext(watch)).status == status.NOT_SERVING
+    assert (await anext(watch)).status == status.SERVING
+
+
+async def test_questions_are_refused_before_heartbeats(tmp_path: Path) -> None:
+    async with directory_running(tmp_path, limits=Limits(max_calls=2)) as (_, raw):
+        alice = await raw.share("alice")
+        with database_locked(tmp_path / "directory.db"):
+            async with asyncio.TaskGroup() as tasks:
+                announcing = tasks.create_task(alice.announce(resource("a.txt")))
+                await asyncio.sleep(0.2)
+
+                refused = await refusal(alice.query())
+                await alice.heartbeat()
+                announcing.cancel()
+
+    assert refused.why == ("RESOURCE_EXHAUSTED", "OVERLOADED")
 
 
 async def test_reflection_describes_the_service(served: Served) -> None:

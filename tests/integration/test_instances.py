@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.support.network import Directory, Network, Sharer, User
 from tests.support.postgres import Cluster, a_cluster
-from tests.support.processes import eventually
+from tests.support.processes import eventually, json_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -171,3 +171,39 @@ def test_while_postgresql_is_silent_nobody_is_expired(
     eventually(lambda: health_of(one) != not_serving, within_seconds=30)
     assert found(bob, two, one) == {"a.txt"}
     assert "expired" not in one.program.stderr + two.program.stderr
+
+
+def test_a_watch_at_one_instance_sees_what_is_announced_at_another(
+    network: Network, database: str
+) -> None:
+    one, two = two_instances(network, database)
+    alice, bob = network.user("alice"), network.user("bob")
+    alice.file("docs/a.txt", "a")
+    watch = bob.start("watch", "--json", environment=at(two))
+    watch.wait_for_event("caught_up")
+
+    sharer = share(alice, "docs", one)
+    eventually(lambda: "docs/a.txt" in watch.stdout)
+    alice.file("docs/b.txt", "b")
+    eventually(lambda: "docs/b.txt" in watch.stdout)
+    assert sharer.stop().ok
+    eventually(lambda: '"peer_left"' in watch.stdout)
+
+    told = [(str(row["event"]), row.get("path")) for row in json_lines(watch.stdout)]
+    assert ("appeared", "docs/b.txt") in told
+    assert ("gone", "docs/a.txt") in told
+
+
+def test_a_watch_goes_on_at_another_instance(network: Network, database: str) -> None:
+    one, two = two_instances(network, database)
+    alice, bob = network.user("alice"), network.user("bob")
+    alice.file("docs/a.txt", "a")
+    share(alice, "docs", two)
+    watch = bob.start("watch", "--json", environment=at(one, two))
+    watch.wait_for_event("caught_up")
+
+    one.kill()
+    watch.wait_for_event("started_anew")
+    alice.file("docs/b.txt", "b")
+
+    eventually(lambda: "docs/b.txt" in watch.stdout)

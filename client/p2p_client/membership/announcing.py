@@ -15,6 +15,8 @@ SETTLE_SECONDS = 2.0
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 8.0
 REFUSED_RETRY_SECONDS = 60.0
+BUSY_RETRY_SECONDS = 2.0
+PASSING = frozenset({"TOO_MANY_ANNOUNCES"})  # nothing is wrong with the catalog
 MOST_REJECTED_NAMED = 3
 MOST_REJECTED_KEPT = 10_000
 
@@ -92,6 +94,8 @@ class Announcing:
             return self._mismatched(session)
         if error.reason == "TOO_LARGE" and self._announcer.too_large():
             return self.go_on(session)
+        if error.reason in PASSING:
+            return self._soon(_retry_after(error))
         told: list[Command] = []
         if self.error is None:
             told = [Tell(f"what we share is not listed: {error}")]
@@ -147,3 +151,12 @@ class Announcing:
         unnamed = len(new) - MOST_REJECTED_NAMED
         more = f" and {unnamed} more" if unnamed > 0 else ""
         return [Tell(f"the directory does not list {named}{more}")]
+
+
+def _retry_after(error: DirectoryRefused) -> float:
+    """As the directory says, within bounds; else a moment."""
+    try:
+        told = float(error.facts.get("retry_after_seconds", BUSY_RETRY_SECONDS))
+    except ValueError:
+        told = BUSY_RETRY_SECONDS
+    return min(max(BUSY_RETRY_SECONDS, told), REFUSED_RETRY_SECONDS)

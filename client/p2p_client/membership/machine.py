@@ -69,7 +69,7 @@ _REFUSED_FOR_GOOD = frozenset(
 )
 _UNWELL = frozenset({"INTERNAL", "OVERLOADED", "STORE_UNAVAILABLE"})
 # Waiting helps no command that just starts; a session that is on may come back.
-_REFUSED_AT_FIRST = frozenset({"TOO_MANY_PEERS", "TRANSPORT_MISMATCH"})
+_REFUSED_AT_FIRST = frozenset({"TOO_MANY_PEERS", "TOO_MANY_SESSIONS", "TRANSPORT_MISMATCH"})
 
 
 class State(Enum):

@@ -1,5 +1,6 @@
 """Who calls: the session token in the metadata, and the address on the transport."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
@@ -31,6 +32,7 @@ def _bearer(value: str | bytes) -> str:
     return text[len(_SCHEME) :].strip()
 
 
+@lru_cache(maxsize=4_096)  # a connection makes many calls, and parsing takes longer than most
 def host_of(transport_peer: str) -> str:
     """The address in what gRPC calls a peer (`ipv4:1.2.3.4:5`, `ipv6:%5B::1%5D:5`); else empty."""
     scheme, _, rest = transport_peer.partition(":")

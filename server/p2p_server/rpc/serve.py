@@ -17,7 +17,7 @@ from p2p_server.config import Address
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.models import Limits
 from p2p_server.directory.trust.keyring import Keyring
-from p2p_server.rpc.interceptor import CallInterceptor, FinishedCall
+from p2p_server.rpc.calls import Calls, FinishedCall
 from p2p_server.rpc.servicer import DirectoryServicer
 
 SERVICE: Final = directory_pb2.DESCRIPTOR.services_by_name["DirectoryService"].full_name
@@ -43,11 +43,12 @@ class DirectoryServer:
         self._directory = directory
         self._keyring = keyring
         self._insecure = insecure
-        self._calls = CallInterceptor(SERVICE, limits, observe)
-        self._server = grpc.aio.server(interceptors=[self._calls], options=_options(limits))
+        self._calls = Calls(limits, observe)
+        self._server = grpc.aio.server(options=_options(limits))
         self._health = health.aio.HealthServicer()
         servicer = DirectoryServicer(directory, limits, insecure=insecure)
-        directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicer, self._server)
+        add = directory_pb2_grpc.add_DirectoryServiceServicer_to_server
+        self._calls.add(add, servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -1,6 +1,6 @@
 """DirectoryService: each call is decoded, put to the directory, and its answer encoded.
 
-No errors are caught here and nothing is logged: `interceptor.py` does that for all calls alike.
+No errors are caught here and nothing is logged: `calls.py` does that for all calls alike.
 """
 
 from p2p.v1 import directory_pb2 as pb

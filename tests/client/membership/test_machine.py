@@ -348,6 +348,18 @@ def test_a_catalog_that_is_too_much_is_tried_again_after_a_minute() -> None:
     assert us.state is State.REGISTERED, "what is listed stays listed"
 
 
+@pytest.mark.parametrize(
+    ("told", "waited"), [("7.5", 7.5), ("1e9", 60.0), ("0", 2.0), ("soon", 2.0), ("nan", 2.0)]
+)
+def test_who_announces_too_often_waits_as_told_within_bounds(told: str, waited: float) -> None:
+    us = registered(catalog_of("a"))
+    error = refusal("TOO_MANY_ANNOUNCES")
+    error.facts = {"retry_after_seconds": told}
+
+    assert us.handle(CallFailed(Call.ANNOUNCE, error, 1)) == [SetTimer(Timer.ANNOUNCE, waited)]
+    assert us.state is State.REGISTERED
+
+
 @pytest.mark.parametrize("reason", ["INTERNAL", "OVERLOADED", "STORE_UNAVAILABLE"])
 def test_a_directory_that_is_unwell_is_waited_for(reason: str) -> None:
     us = registered(catalog_of("a"))

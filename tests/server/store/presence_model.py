@@ -17,6 +17,7 @@ from tests.support.certificates import KeyPair, peer_key_pair
 from tests.support.clock import FakeClock
 from tests.support.raw_directory import new_peer_id, register_bytes, sign
 
+from p2p_server.app import AsyncSignal
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.errors import RevisionMismatch, SessionUnknown
 from p2p_server.directory.events import Event
@@ -96,6 +97,8 @@ class PresenceAgreesWithADict(RuleBasedStateMachine):
             entropy=os.urandom,
             tell=self.events.append,
             wake_dialback=lambda: None,
+            new_signal=AsyncSignal,
+            pause=asyncio.sleep,
             shared=shared,
         )
 
@@ -172,6 +175,7 @@ class PresenceAgreesWithADict(RuleBasedStateMachine):
         except SessionUnknown:
             assert not self.must_live(peer)
         peer.beats.clear()
+        self.runner.run(self._pass_time(SWEEP_SECONDS))  # until then others may not know of it
 
     @rule(at=ANY_USER, instance=ANY_INSTANCE, paths=st.sets(st.sampled_from("xyz"), max_size=3))
     def announce(self, at: int, instance: int, paths: set[str]) -> None:

@@ -106,6 +106,11 @@ class Lane:
         self._queue.put((urgency, next(self._arrival), job))  # type: ignore[arg-type]  # a queue holds jobs of any result
         return await asyncio.wrap_future(job.done)
 
+    def post(self, work: Callable[[apsw.Connection], object], urgency: Urgency) -> None:
+        """Has it done some time, and waits for nothing; what it raises is lost."""
+        if self._is_open:
+            self._queue.put((urgency, next(self._arrival), _Job(work)))
+
     def interrupt(self) -> None:
         """Makes the statements that run now fail."""
         for connection in self._connections:

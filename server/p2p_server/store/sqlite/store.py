@@ -4,6 +4,7 @@ What is done stands in the modules beside this one, as functions of a connection
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,11 @@ from p2p_server.directory.models import (
 from p2p_server.directory.watching.changes import Change, TellChange
 from p2p_server.store.sqlite import accounts
 from p2p_server.store.sqlite.answers import holders, search
+from p2p_server.store.sqlite.answers.rarity import Rarity, sample
 from p2p_server.store.sqlite.catalog import announce, purge
 from p2p_server.store.sqlite.connection import (
+    BUSY_TIMEOUT_MS,
+    WAL_LIMIT_BYTES,
     connect_reader,
     failures_translated,
     prepare,
@@ -46,14 +50,18 @@ from p2p_server.store.sqlite.sql import first_row
 T = TypeVar("T")
 
 READERS = 3
+SAMPLE_SECONDS = 60.0  # so old may be what is known of the frequency of trigrams
 
 
 class SqliteStore:
     """Implements `Store`. Other processes may use the same file meanwhile."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._writer = Lane("store-writer", partial(prepare, path), 1)
         self._tell: TellChange | None = None
+        self._rarity = Rarity()
+        self._sampled_at = -SAMPLE_SECONDS
         self._is_refusing = False  # whether the last change could not be made
         self._noted: list[Change] = []  # by the transaction that runs; only the writer's thread
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,9 +145,17 @@ class SqliteStore:
         )
 
     async def purge(self, ended_before: float, most_rows: int) -> int:
-        return await self._write(
+        deleted = await self._write(
             lambda connection: purge.purge(connection, ended_before, most_rows), Urgency.UPKEEP
         )
+        if not deleted:
+            await self._writer.run(
+                lambda connection: purge.trim_log(
+                    connection, self._path, WAL_LIMIT_BYTES, BUSY_TIMEOUT_MS
+                ),
+                Urgency.UPKEEP,
+            )
+        return deleted
 
     async def held_revision(self, peer_id: PeerId) -> Revision:
         return await self._read(lambda connection: announce.held_revision(connection, peer_id))
@@ -155,7 +171,16 @@ class SqliteStore:
         )
 
     async def query(self, criteria: Criteria, after: SortKey | None, limit: int) -> Page:
-        return await self._read(lambda connection: search.query(connection, criteria, after, limit))
+        if time.monotonic() - self._sampled_at > SAMPLE_SECONDS:
+            self._sampled_at = time.monotonic()
+            self._readers.post(self._sample, Urgency.UPKEEP)
+        return await self._read(
+            lambda connection: search.query(connection, criteria, after, limit, self._rarity)
+        )
+
+    def _sample(self, connection: apsw.Connection) -> None:
+        with reading(connection):
+            self._rarity = sample(connection)
 
     async def peers(
         self, user: str, after: tuple[str, PeerId] | None, limit: int

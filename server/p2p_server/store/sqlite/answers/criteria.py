@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from p2p_server.directory.models import Criteria, Order, SortKey
 from p2p_server.directory.query import TRIGRAM_LENGTH, fold, glob_literals, trigrams
+from p2p_server.store.sqlite.answers.rarity import Rarity
 from p2p_server.store.sqlite.sql import Value
 
-MOST_TRIGRAMS = 12
+MOST_TRIGRAMS = 64  # looked at; few of them are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def conditions(criteria: Criteria) -> list[Clause]:
     return clauses
 
 
-def narrowings(criteria: Criteria) -> list[Narrowing]:
+def narrowings(criteria: Criteria, rarity: Rarity) -> list[Narrowing]:
     """The indices that may help, the likely narrowest first."""
     found: list[Narrowing] = []
     if criteria.path:
@@ -92,7 +93,7 @@ def narrowings(criteria: Criteria) -> list[Narrowing]:
     if criteria.name:
         found.append(_by_index("resources_by_name", _name_clause(criteria)))
     if wanted := trigrams(_texts(criteria), MOST_TRIGRAMS):
-        found.append(_by_trigrams(wanted))
+        found.append(_by_trigrams(rarity.rarest(wanted)))
     if criteria.owner:
         found.append(_by_index("resources_by_catalog", _owner_clause(criteria)))
     if criteria.min_size_bytes is not None or criteria.max_size_bytes is not None:

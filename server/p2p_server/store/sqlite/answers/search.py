@@ -31,6 +31,7 @@ from p2p_server.store.sqlite.answers.criteria import (
     stretches,
 )
 from p2p_server.store.sqlite.answers.holders import peers_by_id
+from p2p_server.store.sqlite.answers.rarity import Rarity
 from p2p_server.store.sqlite.sql import Row, Value, all_rows, resource_of
 
 FEW = 2_000  # candidates: gathered in a few milliseconds
@@ -39,6 +40,7 @@ SHORT_WALK_STEPS = 200_000  # of SQLite's machine: some 12,000 rows passed
 STEPS_BETWEEN_LOOKS = 20_000
 MOST_SECONDS = 3.0  # a caller does not wait longer than 5
 
+NOTHING_KNOWN = Rarity()
 _MODIFIED = 4  # its place in the columns of RESOURCE
 _COLUMNS = (
     "r.row, r.folded_path, r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_us, "
@@ -50,12 +52,16 @@ _PEERS = "CROSS JOIN peers AS p ON p.catalog = r.catalog"
 
 
 def query(
-    connection: apsw.Connection, criteria: Criteria, after: SortKey | None, limit: int
+    connection: apsw.Connection,
+    criteria: Criteria,
+    after: SortKey | None,
+    limit: int,
+    rarity: Rarity = NOTHING_KNOWN,
 ) -> Page:
     """Raises Overloaded when it would take longer than MOST_SECONDS."""
     if any("\0" in text for text in (*criteria.words, criteria.glob, criteria.name)):
         return Page(())  # no path has one, and SQL would take the text to end there
-    search = _Search(connection, criteria, after, limit)
+    search = _Search(connection, criteria, after, limit, rarity)
     rows = tuple(_resource_row(row, criteria.order) for row in search.rows())
     return Page(rows, peers_by_id(connection, dict.fromkeys(row.peer_id for row in rows)))
 
@@ -64,12 +70,17 @@ class _Search:
     """One query on its way."""
 
     def __init__(
-        self, connection: apsw.Connection, criteria: Criteria, after: SortKey | None, limit: int
+        self,
+        connection: apsw.Connection,
+        criteria: Criteria,
+        after: SortKey | None,
+        limit: int,
+        rarity: Rarity,
     ) -> None:
         self._connection = connection
         self._ordering = ORDERINGS[criteria.order]
         self._wanted = conditions(criteria)
-        self._narrowings = narrowings(criteria)
+        self._narrowings = narrowings(criteria, rarity)
         self._stretches = stretches(criteria.order, after)
         self._limit = limit
         self._ends_at = time.monotonic() + MOST_SECONDS

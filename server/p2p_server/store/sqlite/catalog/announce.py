@@ -3,6 +3,7 @@
 `directory/revisions.py` decides, this carries out, both inside one write transaction.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,25 @@ from p2p_server.directory.revisions import Decision, Staged, decide_delta, decid
 from p2p_server.store.sqlite.catalog.differences import Before, note_swap
 from p2p_server.store.sqlite.noting import Note
 from p2p_server.store.sqlite.sql import Row, all_rows, first_row, microseconds
+
+_HELD = """
+SELECT r.size_bytes FROM json_each(?1) AS item CROSS JOIN resources AS r
+ON r.catalog = ?2 AND r.path = item.value ->> 0
+"""
+_PUT = """
+INSERT INTO resources (catalog, path, folded_path, name, size_bytes, digest, manifest_digest,
+    modified_us, media_type)
+SELECT ?2, value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
+    unhex(value ->> 5), value ->> 6, value ->> 7
+FROM json_each(?1) WHERE true
+ON CONFLICT (catalog, path) DO UPDATE SET size_bytes = excluded.size_bytes,
+    digest = excluded.digest, manifest_digest = excluded.manifest_digest,
+    modified_us = excluded.modified_us, media_type = excluded.media_type
+"""
+# Rows are numbered upwards by the one writer: what was added is what lies above.
+_INDEX = (
+    "INSERT INTO paths (rowid, folded_path) SELECT row, folded_path FROM resources WHERE row > ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,41 +265,34 @@ def _put(
     """How many resources there are more, and how much larger they are together.
 
     In the order of their paths: neighbours in the batch are then neighbours in the indices. A
-    resource that changed keeps its row, and so its place in the trigram index.
+    resource that changed keeps its row, and so its place in the trigram index. Four statements a
+    batch, however large: while one runs, other threads need not wait for this one.
     """
-    size, added = 0, list[tuple[int, str]]()
+    if not resources:
+        return 0, 0
     latest = {resource.path: resource for resource in resources}
-    for folded_path, path in sorted((fold(path), path) for path in latest):
-        resource = latest[path]
-        changed = first_row(
-            connection,
-            "SELECT row, size_bytes FROM resources WHERE catalog = ? AND path = ?",
-            (catalog, resource.path),
-        )
-        values = (
-            resource.size_bytes,
-            bytes.fromhex(resource.digest),
-            bytes.fromhex(resource.manifest_digest),
-            microseconds(resource.modified_at),
-            resource.media_type,
-        )
-        if changed is None:
-            size += resource.size_bytes
-            connection.execute(
-                "INSERT INTO resources (size_bytes, digest, manifest_digest, modified_us, "
-                "media_type, catalog, path, folded_path, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, catalog, resource.path, folded_path, resource.name),
-            )
-            added.append((connection.last_insert_rowid(), folded_path))
-        else:
-            size += resource.size_bytes - changed[1]
-            connection.execute(
-                "UPDATE resources SET size_bytes = ?, digest = ?, manifest_digest = ?, "
-                "modified_us = ?, media_type = ? WHERE row = ?",
-                (*values, changed[0]),
-            )
-    connection.executemany("INSERT INTO paths (rowid, folded_path) VALUES (?, ?)", added)
-    return len(added), size
+    ordered = sorted((fold(path), path) for path in latest)
+    rows = json.dumps([_row(latest[path], folded) for folded, path in ordered])
+    held = all_rows(connection, _HELD, (rows, catalog))
+    ((greatest_row,),) = all_rows(connection, "SELECT coalesce(max(row), 0) FROM resources")
+    connection.execute(_PUT, (rows, catalog))
+    connection.execute(_INDEX, (greatest_row,))
+    size = sum(resource.size_bytes for resource in latest.values())
+    return len(latest) - len(held), size - sum(row[0] for row in held)
+
+
+def _row(resource: Resource, folded_path: str) -> tuple[str | int, ...]:
+    """In the order of _PUT."""
+    return (
+        resource.path,
+        folded_path,
+        resource.name,
+        resource.size_bytes,
+        resource.digest,
+        resource.manifest_digest,
+        microseconds(resource.modified_at),
+        resource.media_type,
+    )
 
 
 def _withdraw_partials(connection: apsw.Connection, catalog: int, digests: Iterable[Digest]) -> int:

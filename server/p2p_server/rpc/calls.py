@@ -1,15 +1,14 @@
 """What all calls have in common: limits, errors to statuses, how long they may take, what is noted.
 
-One interceptor around each method of DirectoryService; health and reflection are not touched.
+Stands around each method of DirectoryService; health and reflection are not touched.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -37,11 +36,6 @@ DEADLINE_SLACK_SECONDS: Final = 1.0  # the caller's own clock says DEADLINE_EXCE
 
 log = logging.getLogger(__name__)
 
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
-if TYPE_CHECKING:  # generic in the stubs alone
-    Handler: TypeAlias = grpc.RpcMethodHandler[Request, Answer] | None
-
 A = TypeVar("A")
 Method = Callable[[Message, Context], Awaitable[Message]]
 StreamMethod = Callable[[Message, Context], Awaitable[None]]
@@ -57,11 +51,25 @@ class FinishedCall:
     seconds: float
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    def __init__(
-        self, service: str, limits: Limits, observe: Callable[[FinishedCall], None]
-    ) -> None:
-        self._prefix = f"/{service}/"
+class _Registrar:
+    """Takes the handlers that generated code registers with a server."""
+
+    def __init__(self) -> None:
+        self.service = ""
+        self.handlers: dict[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        pass  # the same once more
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        self.service, self.handlers = service, handlers
+
+
+class Calls:
+    """All calls of a service. Wraps its handlers once, when they are registered: an interceptor of
+    gRPC's would be asked for each call, which costs as much as a heartbeat does."""
+
+    def __init__(self, limits: Limits, observe: Callable[[FinishedCall], None]) -> None:
         self._limits = limits
         self._observe = observe
         self._running = 0
@@ -71,41 +79,45 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """From now on calls are refused with SHUTTING_DOWN; those that run go on."""
         self._is_closed = True
 
-    async def intercept_service(
-        self,
-        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler[Request, Answer]]]",
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler[Request, Answer]":
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        if handler is None or not path.startswith(self._prefix):
-            return handler
-        wrapped = self._wrapped(path.removeprefix(self._prefix), handler)
-        return cast("Handler[Request, Answer]", wrapped)
+    def add(
+        self, add_to_server: Callable[[Any, Any], None], servicer: object, server: grpc.aio.Server
+    ) -> None:
+        """As the generated `add_to_server(servicer, server)`, with each method wrapped."""
+        registrar = _Registrar()
+        add_to_server(servicer, registrar)
+        handlers = {name: self._wrapped(name, each) for name, each in registrar.handlers.items()}
+        generic = grpc.method_handlers_generic_handler(registrar.service, handlers)
+        server.add_generic_rpc_handlers((generic,))
+        server.add_registered_method_handlers(registrar.service, handlers)
 
     def _wrapped(self, name: str, handler: Any) -> Any:
         """The handler with all that calls have in common around it. The stubs type the synchronous
         form of handlers; these are not."""
+        most = self._limits.max_request_bytes
 
-        def read(encoded: bytes) -> Message | None:
+        def read(encoded: bytes) -> Message | DirectoryError:
+            if len(encoded) > most:
+                return TooLarge(most, "bytes")
             try:
                 return cast("Message", handler.request_deserializer(encoded))
             except DecodeError:  # left to gRPC it would become a refusal without a reason
-                return None
+                return FieldInvalid("request", "these bytes are no message of this method")
 
         if handler.unary_unary is not None:
 
-            async def answer(request: Message | None, context: Context) -> Message:
-                with self._counted():
-                    return await self._answer(
-                        name, self._call(name, handler.unary_unary, request, context), context
-                    )
+            async def answer(request: Message | DirectoryError, context: Context) -> Message:
+                self._running += 1
+                try:
+                    work = self._call(name, handler.unary_unary, request, context)
+                    return await self._answer(name, work, context)
+                finally:
+                    self._running -= 1
 
             return grpc.unary_unary_rpc_method_handler(
                 cast("Any", answer), cast("Any", read), handler.response_serializer
             )
 
-        async def stream(request: Message | None, context: Context) -> None:
+        async def stream(request: Message | DirectoryError, context: Context) -> None:
             await self._answer(
                 name, self._stream(name, handler.unary_stream, request, context), context
             )
@@ -113,14 +125,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_stream_rpc_method_handler(
             cast("Any", stream), cast("Any", read), handler.response_serializer
         )
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
 
     async def _answer(self, name: str, work: Coroutine[Any, Any, A], context: Context) -> A:
         started_at = time.monotonic()
@@ -141,7 +145,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._observe(FinishedCall(name, context.peer(), code, outcome, is_stream, seconds))
 
     async def _call(
-        self, name: str, method: Method, request: Message | None, context: Context
+        self, name: str, method: Method, request: Message | DirectoryError, context: Context
     ) -> Message:
         """The method's answer; whatever fails, fails as a DirectoryError."""
         lawful = self._checked(request)
@@ -163,7 +167,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise InternalError() from None
 
     async def _stream(
-        self, name: str, method: StreamMethod, request: Message | None, context: Context
+        self, name: str, method: StreamMethod, request: Message | DirectoryError, context: Context
     ) -> None:
         """Lasts as long as both sides want; whatever fails, fails as a DirectoryError."""
         try:
@@ -174,13 +178,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             log.exception("unhandled error in %s", name)
             raise InternalError() from None
 
-    def _checked(self, request: Message | None) -> Message:
+    def _checked(self, request: Message | DirectoryError) -> Message:
         if self._is_closed:
             raise ShuttingDown()
-        if request is None:
-            raise FieldInvalid("request", "these bytes are no message of this method")
-        if request.ByteSize() > self._limits.max_request_bytes:
-            raise TooLarge(self._limits.max_request_bytes, "bytes")
+        if isinstance(request, DirectoryError):
+            raise request
         return request
 
 

@@ -1,0 +1,54 @@
+"""The index is asked for rare trigrams, and what is found does not depend on which."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+from tests.server.store.factories import a_resource, paths, sharing
+
+from p2p_server.directory.models import Criteria
+from p2p_server.store.sqlite import SqliteStore
+from p2p_server.store.sqlite.answers.rarity import Rarity, sample
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore(tmp_path / "directory.db")
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def rarity(**paths_with: int) -> Rarity:
+    known = Rarity(row_count=1_000_000, sampled=1_000)
+    known.paths_with.update(paths_with)
+    return known
+
+
+def test_the_rarest_come_first_and_no_more_than_needed() -> None:
+    known = rarity(ses=1_000, zeb=100, abc=0)
+
+    assert known.rarest(["ses", "zeb", "abc"]) == ("abc", "zeb")
+
+
+def test_there_is_always_one() -> None:
+    assert rarity(ses=1_000).rarest(["ses"]) == ("ses",)
+    assert Rarity().rarest(["abc"]) == ("abc",)
+    assert rarity().rarest([]) == ()
+
+
+def test_a_sample_of_nothing_knows_nothing() -> None:
+    connection = apsw.Connection("")
+    connection.execute("CREATE TABLE resources (row INTEGER PRIMARY KEY, folded_path TEXT)")
+
+    assert sample(connection) == Rarity()
+
+
+async def test_what_is_found_does_not_depend_on_the_sample(store: SqliteStore) -> None:
+    await sharing(store, *(a_resource(f"common/{number:04}.txt") for number in range(300)))
+    criteria = Criteria(words=("common", "0042"))
+    before = await paths(store, criteria)
+    store._rarity = rarity(com=0, omm=0, mmo=0, mon=0)  # as wrong as can be
+
+    assert await paths(store, criteria) == before == ["common/0042.txt"]
