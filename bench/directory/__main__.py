@@ -24,7 +24,7 @@ from typing import Any
 
 from tests.support.certificates import directory_key_pair
 
-from bench.__main__ import machine, put_section
+from bench.support.report import machine, put_section
 
 ROUNDS = 3
 SECONDS_A_ROUND = 4
@@ -338,7 +338,7 @@ def main() -> None:
         )
     print(body)
     if not options.dry:
-        put_section("directory", body)
+        put_section("directory", "The directory", __doc__ or "", body)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ FORBIDDEN = {
     "client/p2p_client/membership/announcer.py": IO | WIRE,
     "client/p2p_client/download/picker": IO | WIRE,
     "client/p2p_client/download/plan.py": IO | WIRE,
+    "client/p2p_client/download/partial/exhibit.py": IO | WIRE,
+    "client/p2p_client/upload/shown": WIRE,
     "client/p2p_client/net/stream/messages.py": IO | WIRE,
     "client/p2p_client/net/stream/frames.py": IO | WIRE,
     "client/p2p_client/upload/slots/counts.py": IO | WIRE,

@@ -253,6 +253,7 @@ class _Run:
                 self._digest, assembly.manifest, assembly.held, self._part.open_reader
             )
         self._exhibit = shown or Hidden()
+        assembly.is_shown = self._exhibit.peer_id is not None
 
     async def _fill(self, assembly: Assembly, group: Group) -> bool:
         manifest_digest = group.manifest_digest

@@ -64,8 +64,10 @@ def write_to(context: Context) -> Callable[[bytes], Awaitable[None]]:
     """Sends chunks; returns from each when flow control has taken it."""
 
     async def write(data: bytes) -> None:
+        message = encode_chunk(data)
+        del data
         try:
-            await context.write(encode_chunk(data))
+            await context.write(message)
         except Exception as error:
             raise _ReaderGone from error
 

@@ -53,7 +53,7 @@ class PeerServicer(PeerServiceServicer):
         self._identity = identity
         self._peer_id = peer_id
         self._slots = slots
-        self._reports = Reports(contents.library)
+        self._reports = Reports(contents)
         self._clock = clock
 
     @property
