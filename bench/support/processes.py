@@ -40,7 +40,7 @@ def run(
     """Runs a command to its end. Raises Failed with what it said when it did not succeed."""
     launched = subprocess.run(
         [sys.executable, "-I", "-S", str(LAUNCHER), *map(str, command)],
-        env=os.environ | dict(environment or {}),
+        env=_own_environment() | dict(environment or {}),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -53,6 +53,11 @@ def run(
         said = launched.stderr.strip()[-1_000:]
         raise Failed(f"{' '.join(map(str, command))} ended with {code}: {said}")
     return Cost(seconds, cpu_seconds, peak_kib / 1024)
+
+
+def _own_environment() -> dict[str, str]:
+    """Ours, except that programs in Python are compiled once, as installed ones are."""
+    return {name: at for name, at in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def tree(root: int) -> list[int]:

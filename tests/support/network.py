@@ -161,7 +161,8 @@ class Network:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("P2P_", "XDG_", "GRPC_", "LC_"))
+            # An installed program is compiled once, not each time that it starts.
+            if not name.startswith(("P2P_", "XDG_", "GRPC_", "LC_", "PYTHONDONTWRITE"))
             and not name.lower().endswith("_proxy")
         }
         return kept | {"HOME": str(self._home), "LANG": "C.UTF-8", "TERM": "dumb", "TZ": "UTC"}
