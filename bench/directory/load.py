@@ -100,7 +100,7 @@ def percentile(values: list[float], share: float) -> float:
 
 @asynccontextmanager
 async def registrar(o: argparse.Namespace) -> AsyncIterator[Callable[[int], Awaitable[str]]]:
-    """Has a peer come online, by its number; its token. All hold one key and listen at one place."""
+    """Has a peer come online, by its number; its token. All of them hold one key, at one place."""
     pair: KeyPair = peer_key_pair()
     listener = await listen_as(pair)
     async with connected(o.port, 8) as directories:
