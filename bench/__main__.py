@@ -5,11 +5,24 @@ and a line in QUESTIONS.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from bench import goals, hosts, limits, manifest, memory, one_source, sources, startup, swarm, tree
+from bench import (
+    goals,
+    hosts,
+    limits,
+    manifest,
+    memory,
+    one_source,
+    scheduler,
+    sources,
+    startup,
+    swarm,
+    tree,
+)
 from bench.stages import measure as stages
 from bench.support import report
 from bench.support.processes import Failed
@@ -25,6 +38,7 @@ QUESTIONS = (
     Question("memory", "A sharer that serves sixteen at once", memory.measure),
     Question("start-up", "Start-up", startup.measure),
     Question("stages", "What each stage costs", stages.measure),
+    Question("scheduler", "The scheduler", scheduler.measure),
     Question("manifest", "A manifest of 64 GiB", manifest.measure),
 )
 GOALS_SECTION = "goals"
@@ -32,6 +46,7 @@ GOALS_SECTION = "goals"
 
 def main() -> None:
     asked, options, dry = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # nothing is left running
     figures, failed = dict[str, float](), list[str]()
     for question in asked:
         print(f"== {question.title}", file=sys.stderr)

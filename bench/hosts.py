@@ -20,7 +20,7 @@ from tests.support.network import User
 from tests.support.processes import Program
 
 from bench.contenders.ours import quiet_network
-from bench.support.files import check_same, digest_of, emptied, make_file
+from bench.support.files import check_same, digest_of, make_file, settled
 from bench.support.question import MIB, Answer, Options, size_name, table
 
 SOURCE_COUNT = 4
@@ -89,7 +89,7 @@ class Swarm:
 
     def fetch(self, cut: Host | None = None) -> Fetched:
         """Fetches once, and cuts that link on the way; afterwards all is whole again."""
-        target = emptied(self.out) / "copy.bin"
+        target = settled(self.out) / "copy.bin"
         arguments = ("--server", self.server, "--json", "get", f"b3:{self.digest}")
         get = self.fetcher.start(*arguments, "-o", target)
         ideal_seconds = self.size_bytes / (SOURCE_COUNT * RATE_BYTES_PER_SECOND)

@@ -18,7 +18,7 @@ from bench.contenders.rsync import rsync
 from bench.contenders.ssh import NAME as SCP
 from bench.contenders.ssh import scp
 from bench.contenders.torrent import V1, libtorrent_v1, libtorrent_v2
-from bench.support.files import check_same, digest_of, emptied, make_file
+from bench.support.files import check_same, digest_of, emptied, make_file, settled
 from bench.support.processes import Cost, run
 from bench.support.question import Answer, Options, median_ratio, size_name
 
@@ -57,7 +57,7 @@ def _in_turns(
     digest = digest_of(original)
 
     def fetch(contender: Contender) -> Cost:
-        target = emptied(out) / "copy.bin"
+        target = settled(out) / "copy.bin"
         cost = run(contender.command(original.name, target), contender.environment)
         check_same(contender.name, target, digest)
         return cost

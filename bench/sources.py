@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.support.network import CLIENT, Network, Sharer, User
 
 from bench.contenders.ours import quiet_network
-from bench.support.files import check_same, digest_of, emptied, make_file
+from bench.support.files import check_same, digest_of, make_file, settled
 from bench.support.processes import Cost, run
 from bench.support.question import MIB, Answer, Options, median_ratio, size_name, table
 
@@ -97,7 +97,7 @@ def _started(network: Network, file: Path, count: int, arguments: tuple[str, ...
 
 
 def _fetch(fetcher: User, content: Content) -> Cost:
-    target = emptied(content.out) / "copy.bin"
+    target = settled(content.out) / "copy.bin"
     cost = run(
         [CLIENT, "get", f"b3:{content.digest}", "-o", str(target)], environment=fetcher.environment
     )
@@ -149,7 +149,7 @@ class Loss:
 
 
 def _lose_one(swarm: Swarm, content: Content) -> Loss:
-    target = emptied(content.out) / "copy.bin"
+    target = settled(content.out) / "copy.bin"
     get = swarm.fetcher.start("--json", "get", f"b3:{content.digest}", "-o", target)
     third = content.size_bytes // 3
     seen = get.wait_for_event("progress", where=lambda event: event["verified_bytes"] >= third)

@@ -18,7 +18,7 @@ from bench.contenders.ours import INSECURE, TLS, ours_insecure, ours_tls
 from bench.contenders.rounds import in_turns, start_all, table_of
 from bench.contenders.rsync import NAME as RSYNC
 from bench.contenders.rsync import rsync
-from bench.support.files import emptied
+from bench.support.files import settled
 from bench.support.processes import Cost, Failed, run
 from bench.support.question import Answer, Options, median_ratio
 
@@ -43,8 +43,7 @@ def measure(options: Options) -> Answer:
         contenders, notes = start_all(stack, starts, tree.parent, scratch)
 
         def fetch(contender: Contender) -> Cost:
-            out = emptied(scratch / "out")
-            os.sync()  # what was written and removed before is nobody's to wait for
+            out = settled(scratch / "out")
             cost = run(_command(contender, tree, out), contender.environment)
             if tree_digest(_copy(out)) != digest:
                 raise Failed(f"{contender.name} brought other files")

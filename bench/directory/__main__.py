@@ -338,7 +338,7 @@ def main() -> None:
         body = f"Measured {machine()}, generator included.\n\n{Bench(options, Path(folder)).run()}"
     print(body)
     if not options.dry:
-        put_section("directory", "A directory at size", "Written by `make bench-directory`.", body)
+        put_section("directory", "The directory", __doc__ or "", body)
 
 
 if __name__ == "__main__":

@@ -42,3 +42,11 @@ def emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def settled(folder: Path) -> Path:
+    """Emptied, and the disk at rest: what others wrote before is not waited for by whoever comes
+    next, whether it makes its own durable or not."""
+    emptied(folder)
+    os.sync()
+    return folder

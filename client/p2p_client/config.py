@@ -1,7 +1,10 @@
 """What a peer is started with: one frozen value, made by the command line or by a program."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from p2p_client.errors import UsageError
 
 SLOWEST_BYTES_PER_SECOND = 16 << 10
 """The lowest limit: with a lower one a chunk would take longer than others wait for one."""
@@ -38,3 +41,16 @@ class Settings:
     limit_up_bytes_per_second: float | None = None  # over all uploads; None: no limit
     limit_down_bytes_per_second: float | None = None  # over all downloads
     download_streams: int = 4  # pieces in flight over all sources of one download
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a limit that nothing could keep."""
+        for limit in (self.limit_up_bytes_per_second, self.limit_down_bytes_per_second):
+            if limit is not None and not (
+                math.isfinite(limit) and limit >= SLOWEST_BYTES_PER_SECOND
+            ):
+                raise UsageError(
+                    f"a limit of {limit} bytes a second is none: at least "
+                    f"{SLOWEST_BYTES_PER_SECOND}, or None for no limit"
+                )
+        if self.max_uploads < 1 or self.download_streams < 1:
+            raise UsageError("max_uploads and download_streams are at least 1")

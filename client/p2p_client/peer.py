@@ -14,20 +14,23 @@ then on. Its background work (heartbeats, announcing, hashing, serving) lives as
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from p2p_client.answers import PAGE_SIZE, Answers
 from p2p_client.config import Address, Settings
 from p2p_client.content.digest import parse_prefix
 from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Finished
 from p2p_client.download.place import safe_name
-from p2p_client.errors import DirectoryRefused, LocalRefusal, NotFound, PeerError, UsageError
+from p2p_client.download.tree.events import TreeEvent, TreeFinished
+from p2p_client.download.tree.plan import Tree
+from p2p_client.errors import LocalRefusal, NotFound, PeerError, UsageError
+from p2p_client.finding import find_tree
 from p2p_client.membership.driver import Membership
 from p2p_client.models import (
     Digest,
@@ -55,7 +58,6 @@ if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
     from p2p_client.sharing import ShareReady, Sharing
 
 MOST_MATCHES_TO_CHOOSE_FROM = 10_000
-PAGE_SIZE = 1_000
 REPORT_GRACE_SECONDS = 0.5
 """How long a peer that is left waits for sources to be told of bad pieces, if there were any."""
 
@@ -104,6 +106,7 @@ class Peer:
             timeout_seconds=self._settings.directory_timeout_seconds,
         )
         self._channels = PeerChannels(insecure=self._insecure)
+        self._answers = Answers(self._call)
         self._downloader = Downloader(self._locate, self._channels, self._settings)
         self._failure = asyncio.get_running_loop().create_future()
         await self._tasks.__aenter__()
@@ -327,29 +330,13 @@ class Peer:
         """
         wanted = Query(text=query) if isinstance(query, str) else query
         found: list[ListedResource] = []
-        token = ""
-        while len(found) < limit:
-            size = min(PAGE_SIZE, limit - len(found))
-            try:
-                page, token = await self._call(partial(_query, wanted, size, token))
-            except DirectoryRefused as error:
-                if error.reason == "FIELD_INVALID":  # what was asked, not who asks
-                    raise UsageError(str(error)) from error
-                raise
+        async for page in self._answers.pages(wanted, limit):
             found += page
-            if not token:
-                break
         return found[:limit]
 
     async def peers(self, user: str = "") -> list[ListedPeer]:
         """Who is online and shares, by user; of one user where named. Raises: DirectoryError."""
-        online: list[ListedPeer] = []
-        token = ""
-        while True:
-            page, token = await self._call(partial(_list_peers, user, token))
-            online += page
-            if not token:
-                return online
+        return await self._answers.peers(user)
 
     async def watch(
         self, query: Query | str = "", *, only_new: bool = False, with_peers: bool = True
@@ -398,6 +385,13 @@ class Peer:
     async def resolve(self, target: str, *, owner: str | None = None) -> Content:
         """The one content that a TARGET means. Raises: UsageError, NotFound, Ambiguous."""
         return await resolve(target, owner, self._matches, self._is_online)
+
+    async def find_tree(self, target: str, *, owner: str | None = None) -> Tree | None:
+        """The files that `OWNER:FOLDER/` or a glob means; None: it is the very name of one file.
+
+        Raises: UsageError, NotFound, Ambiguous, LocalRefusal for absurdly many.
+        """
+        return await find_tree(target, owner, self._answers.pages, self._is_online)
 
     async def choices(self, name: str) -> list[Content]:
         """Every different content with this path or basename, for a person to choose from."""
@@ -448,20 +442,45 @@ class Peer:
             open_exhibit=self._sharing.open_kept_exhibit if seed and self._sharing else None,
         )
 
+    async def download_tree(
+        self,
+        target: str | Tree,
+        *,
+        owner: str | None = None,
+        directory: Path | None = None,
+        overwrite: bool = False,
+        on_event: Callable[[TreeEvent], None] | None = None,
+    ) -> TreeFinished:
+        """Fetches all files of a tree below `directory` (here), with their relative paths.
+
+        Files that could not be had are told by events and counted in what is returned.
+
+        Raises:
+            UsageError, NotFound, Ambiguous: `target` means no tree, or several.
+            LocalRefusal: something else stands where files should; nothing was fetched.
+            TransferFailed: the disk is full; a later call goes on.
+            DirectoryError.
+        """
+        from p2p_client.download.tree.fetch import TreeDownloader
+
+        tree = await self.find_tree(target, owner=owner) if isinstance(target, str) else target
+        if tree is None:
+            raise UsageError(f"{target!r} is the name of one file: download that")
+        trees = TreeDownloader(
+            self._locate_many, self._channels, self._settings, self._downloader.pace
+        )
+        return await trees.fetch(
+            tree,
+            directory or Path(),
+            overwrite=overwrite,
+            on_event=on_event or (lambda _: None),
+        )
+
     async def _locate(self, digest: Digest) -> list[Holding]:
-        return await self._call(lambda directory: directory.locate([digest]))
+        return await self._locate_many([digest])
 
-
-async def _query(
-    query: Query, page_size: int, token: str, directory: DirectoryClient
-) -> tuple[list[ListedResource], str]:
-    return await directory.query(query, page_size, token)
-
-
-async def _list_peers(
-    user: str, token: str, directory: DirectoryClient
-) -> tuple[list[ListedPeer], str]:
-    return await directory.list_peers(user, token)
+    async def _locate_many(self, digests: Sequence[Digest]) -> list[Holding]:
+        return await self._call(lambda directory: directory.locate(digests))
 
 
 def _who_and_where(

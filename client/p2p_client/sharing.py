@@ -143,7 +143,8 @@ class Sharing:
     async def adopt(self, path: Path, partial: Partial, *, keep: bool) -> None:
         """The download stands complete under this path: it is not hashed again, and shared if it is
         to be kept. Until it is listed as a file, it goes on to be shown as it was."""
-        keep = keep and not self.library.has(partial.digest)
+        is_shared = self.library.has(partial.digest) or partial.digest in self._until_listed
+        keep = keep and not is_shared
         if keep:
             self._until_listed[partial.digest] = partial
         try:

@@ -127,6 +127,13 @@ class FakeSource(PeerServiceServicer):
         self._gained.set()
         self._gained = asyncio.Event()
 
+    def lose(self) -> None:
+        """It believes none of its pieces any more, and begins anew: who watches is told."""
+        assert self.behaviour.held is not None, "it has everything"
+        self.behaviour.held = set()
+        self._gained.set()
+        self._gained = asyncio.Event()
+
     async def WatchPieces(  # type: ignore[override]  # the stub allows only generators
         self, request: peer_pb2.WatchPiecesRequest, context: "Context"
     ) -> None:
@@ -135,12 +142,14 @@ class FakeSource(PeerServiceServicer):
             await refuse(context, behaviour.refuse_watch)
         self.watchers += 1
         told: set[int] = set()
+        is_first = True
         held = set(range(count)) if behaviour.held is None else behaviour.held
         while not self.dead.is_set():
             new = sorted((held | behaviour.claimed) - told)
-            if told:
+            if not is_first:
                 message = peer_pb2.WatchPiecesResponse(added_pieces=new)
             else:
+                is_first = False
                 bits = sum(1 << piece for piece in new).to_bytes(-(-count // 8), "little")
                 bitmap = bits if behaviour.bitmap is None else behaviour.bitmap
                 message = peer_pb2.WatchPiecesResponse(bitmap=bitmap)
@@ -149,6 +158,8 @@ class FakeSource(PeerServiceServicer):
             if len(told) == count:
                 return
             await self._gained.wait()
+            if behaviour.held is not held and behaviour.held is not None:
+                await refuse(context, "CONTENT_UNKNOWN")
 
     def FetchPacked(
         self, request: peer_pb2.FetchPackedRequest, context: "Context"

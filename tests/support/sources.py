@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PEER_ID = PeerId("the-peer-that-shares")
 Call = grpc.aio.UnaryStreamCall[peer_pb2.FetchFileRequest, peer_pb2.FetchFileResponse]
+PackedCall = grpc.aio.UnaryStreamCall[peer_pb2.FetchPackedRequest, peer_pb2.FetchPackedResponse]
 WatchCall = grpc.aio.UnaryStreamCall[peer_pb2.WatchPiecesRequest, peer_pb2.WatchPiecesResponse]
 
 
@@ -131,7 +132,7 @@ async def a_source(
             await server.stop(0)
 
 
-async def refusal_of(call: Call | WatchCall | Awaitable[object]) -> tuple[str, str]:
+async def refusal_of(call: Call | PackedCall | WatchCall | Awaitable[object]) -> tuple[str, str]:
     """Code and reason with which a call ends; fails when it ends well."""
     try:
         if isinstance(call, grpc.aio.UnaryStreamCall):

@@ -171,12 +171,14 @@ def parse_rate(text: str) -> float:
     bare = text.strip().removesuffix("/s")
     try:
         bytes_per_second = parse_size(bare)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no rate: write it like 500KiB, 20MB or 1.5GiB (a second)"
+        ) from None
     if bytes_per_second < SLOWEST_BYTES_PER_SECOND:
         raise UsageError(
             f"a limit of {text!r} is too low: at least {SLOWEST_BYTES_PER_SECOND >> 10}KiB a "
-            "second, or no limit at all"
+            "second, or leave it out for no limit"
         )
     return float(bytes_per_second)
 

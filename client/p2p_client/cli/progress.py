@@ -136,7 +136,7 @@ class DownloadView:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._bar = _Bar() if takes_escapes(sys.stderr) and not output.json else None
+        self._bar = Bar() if takes_escapes(sys.stderr) and not output.json else None
         self._next_event_at = 0.0
         self._name = ""
         self._fetched_bytes = 0
@@ -209,7 +209,7 @@ class HashingView:
     """Shows the hashing of a share until it is ready; only a bar on a terminal."""
 
     def __init__(self, output: Output) -> None:
-        self._bar = _Bar() if takes_escapes(sys.stderr) and not output.json else None
+        self._bar = Bar() if takes_escapes(sys.stderr) and not output.json else None
 
     def __enter__(self) -> "HashingView":
         return self
@@ -226,7 +226,7 @@ class HashingView:
         self._bar.move(event.done_bytes, event.total_bytes)
 
 
-class _Bar:
+class Bar:
     """One bar of rich's, made when it is needed; it disappears when it stops."""
 
     def __init__(self) -> None:

@@ -49,7 +49,9 @@ MOST_WASTED_BYTES = 256 << 20
 class Downloader:
     """Fetches contents; any number at once.
 
-    `patience_seconds`: how long sources are waited for when none is left to ask.
+    Args:
+        patience_seconds: how long sources are waited for when none is left to ask.
+        pace: shared with others who download; None: the limit of the settings.
     """
 
     def __init__(
@@ -59,12 +61,13 @@ class Downloader:
         settings: Settings,
         *,
         patience_seconds: float = PATIENCE_SECONDS,
+        pace: Pace | None = None,
     ) -> None:
         self._locate = locate
         self._channels = channels
         self._settings = settings
         self._patience_seconds = patience_seconds
-        self._pace = Pace(settings.limit_down_bytes_per_second)
+        self.pace = pace or Pace(settings.limit_down_bytes_per_second)
         self.reports = Reports(channels)
         self.open_exhibit: OpenExhibit | None = None
         """Serves downloads while they run; None: nobody does."""
@@ -91,8 +94,19 @@ class Downloader:
                 verified is kept, and the same call resumes.
             DirectoryError: the first Locate failed.
         """
+        with closing(Place.open(target, overwrite=overwrite)) as place:
+            return await self.fetch_to(digest, place, on_event=on_event, open_exhibit=open_exhibit)
+
+    async def fetch_to(
+        self,
+        digest: Digest,
+        place: Place,
+        *,
+        on_event: Callable[[Event], None],
+        open_exhibit: OpenExhibit | None = None,
+    ) -> Finished:
+        """As `fetch`, to a place that the caller holds."""
         with ExitStack() as stack:
-            place = stack.enter_context(closing(Place.open(target, overwrite=overwrite)))
             try:
                 place.check()
             except TargetExists:
@@ -110,7 +124,7 @@ class Downloader:
                 self._locate,
                 self._channels,
                 idle_seconds,
-                self._pace,
+                self.pace,
                 tally,
                 self.reports,
             )
@@ -253,6 +267,7 @@ class _Run:
                 self._digest, assembly.manifest, assembly.held, self._part.open_reader
             )
         self._exhibit = shown or Hidden()
+        assembly.is_shown = self._exhibit.peer_id is not None
 
     async def _fill(self, assembly: Assembly, group: Group) -> bool:
         manifest_digest = group.manifest_digest

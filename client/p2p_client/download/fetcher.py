@@ -164,7 +164,7 @@ async def _parts(
             elif isinstance(news, peer_pb2.QueueStatus):
                 if wait.is_too_long(time.monotonic()):
                     raise SourceUnavailable("it only ever lets us wait", reason=QUEUED)
-                on_queued(_place_of(news))
+                on_queued(place_of(news))
             elif news.code:
                 raise source_error(news)
     except Stalled as error:
@@ -185,7 +185,7 @@ async def _see_the_end(parts: AsyncIterator[memoryview]) -> None:
                 raise _too_much()
 
 
-def _place_of(status: peer_pb2.QueueStatus) -> Place:
+def place_of(status: peer_pb2.QueueStatus) -> Place:
     expected = status.expected_wait
     seconds = expected.seconds + expected.nanos / 1e9 if status.HasField("expected_wait") else None
     return Place.within_bounds(status.position, status.waiting_count, seconds)

@@ -5,12 +5,15 @@ and nothing is overwritten unless that was asked for. What is written there befo
 `part_file.py`'s.
 """
 
+import contextlib
 import ctypes
 import errno
+import functools
 import os
 import stat
 import sys
 import unicodedata
+from ctypes import c_char_p, c_int, c_uint
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,18 +42,19 @@ def safe_name(name: str) -> str:
 
 
 def _what_is_wrong(name: str) -> str | None:
-    if any(_is_forbidden(character) for character in name):
-        return "holds characters that must not be shown"
-    if unicodedata.normalize("NFC", name) != name:
-        return "is not in Unicode's composed form"
+    if not (name.isascii() and name.isprintable()):  # nearly all names; saves a long walk
+        if any(_is_forbidden(character) for character in name):
+            return "holds characters that must not be shown"
+        if unicodedata.normalize("NFC", name) != name:
+            return "is not in Unicode's composed form"
     if len(name.encode()) > MOST_PATH_BYTES:
         return "is too long"
-    parts = name.split("/")
-    if len(parts) > MOST_LEVELS:
+    if name.count("/") >= MOST_LEVELS:
         return "has too many levels"
-    if any(part in {"", ".", ".."} for part in parts) or "\\" in name:
+    framed = f"/{name}/"
+    if any(wrong in framed for wrong in ("//", "/./", "/../", "\\")):
         return "is not a plain relative path"
-    if any(len(part.encode()) > MOST_NAME_BYTES for part in parts):
+    if any(len(part.encode()) > MOST_NAME_BYTES for part in name.split("/")):
         return "has a part that is too long"
     return None
 
@@ -190,31 +194,47 @@ def file_mode() -> int:
     return 0o666 & ~umask
 
 
-def rename_without_clobbering(old: str, new: str, folder_fd: int) -> None:
+def rename_without_clobbering(
+    old: str, new: str, folder_fd: int, to_folder_fd: int | None = None
+) -> None:
     """Raises FileExistsError when `new` exists; atomic wherever the system allows it."""
+    to_fd = folder_fd if to_folder_fd is None else to_folder_fd
     try:
-        _renameat2(old, new, folder_fd)
+        _renameat2(old, new, folder_fd, to_fd)
     except OSError as error:
         if error.errno not in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
             raise
     else:
         return
     try:
-        os.link(old, new, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+        os.link(old, new, src_dir_fd=folder_fd, dst_dir_fd=to_fd, follow_symlinks=False)
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK}:
             raise
-        # A file system with neither (FAT over FUSE): the caller checked a moment ago.
-        os.rename(old, new, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        # A file system with neither (FAT over FUSE): looked at just now, as well as can be.
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(new, dir_fd=to_fd, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.rename(old, new, src_dir_fd=folder_fd, dst_dir_fd=to_fd)
     else:
         os.unlink(old, dir_fd=folder_fd)
 
 
-def _renameat2(old: str, new: str, folder_fd: int) -> None:
+@functools.cache
+def _renameat2_call() -> "ctypes._NamedFuncPointer | None":
+    if not sys.platform.startswith("linux"):
+        return None
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is None or not sys.platform.startswith("linux"):
+    if call is not None:
+        call.argtypes = (c_int, c_char_p, c_int, c_char_p, c_uint)
+    return call
+
+
+def _renameat2(old: str, new: str, folder_fd: int, to_folder_fd: int) -> None:
+    call = _renameat2_call()
+    if call is None:
         raise OSError(errno.ENOSYS, "no renameat2")
     encoded = os.fsencode(old), os.fsencode(new)
-    if call(folder_fd, encoded[0], folder_fd, encoded[1], ctypes.c_uint(_RENAME_NOREPLACE)):
+    if call(folder_fd, encoded[0], to_folder_fd, encoded[1], _RENAME_NOREPLACE):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -44,6 +44,8 @@ TAIL_WORTH_SECONDS = 0.5
 """A tail that its stream would finish within this time is left to it."""
 HUNGER_SECONDS = 2.0
 """How long partial sources are waited for when none of them has a piece that is missing."""
+QUEUE_PAUSE_SECONDS = 1.0
+"""When a source is asked again whose queue was left."""
 MOST_THIEVES = 8
 _MOST_DRAWN = (1 << 64) - 1
 
@@ -123,8 +125,17 @@ class Plan:
     def heard(self, stream: StreamId, piece: int, now: float) -> None:
         """Bytes came; `piece` is the last one that they touch."""
         entry = self._open[stream]
+        if entry.is_queued:
+            entry.begin_again(now)
         entry.begun = max(entry.begun, piece + 1)
         entry.heard_at = now
+
+    def queued(self, stream: StreamId, now: float) -> None:
+        """The source says that the stream waits for a slot: until bytes come it is as good as idle.
+        It keeps its place, and so the piece it is in, for as long as there is other work."""
+        entry = self._open[stream]
+        entry.is_queued, entry.heard_at = True, now
+        self._roster[entry.source].queued_at = now
 
     def verified(self, stream: StreamId, piece: PieceIndex, now: float) -> None:
         """The next piece of the stream is on disk and right."""
@@ -144,6 +155,9 @@ class Plan:
         self._free |= left
         standing = self._roster[entry.source]
         standing.streams -= 1
+        if entry.is_queued and failure is None:
+            standing.retry_at = now + QUEUE_PAUSE_SECONDS
+            return
         standing.has_given(entry.rate(now), verified=bool(entry.verified_count))
         if failure is None and entry.is_abandoned and not entry.verified_count:
             failure = Failure.UNAVAILABLE
@@ -174,10 +188,6 @@ class Plan:
             return False
         return not usable or (self._fed_at is not None and now - self._fed_at >= HUNGER_SECONDS)
 
-    def wants_locate(self) -> bool:
-        """Whether some source waits to be located again before it may be asked."""
-        return self._roster.wants_locate()
-
     def next(self, now: float) -> list[Command]:
         """What to do now; call it after every event and a few times a second.
 
@@ -189,7 +199,8 @@ class Plan:
         is_swarm = self.is_swarm
         if is_swarm:
             self._shorten(now)
-        while len(self._open) < (2 * self.streams if is_swarm else self.streams):
+        most = 2 * self.streams if is_swarm else self.streams
+        while self._busy_count() < most and len(self._open) < 2 * most:
             command = self._open_one(now, is_swarm=is_swarm)
             if command is None:
                 break
@@ -203,6 +214,9 @@ class Plan:
         return commands
 
     # -- how it decides
+
+    def _busy_count(self) -> int:
+        return sum(not entry.is_queued for entry in self._open.values())
 
     def _open_one(self, now: float, *, is_swarm: bool) -> Command | None:
         ready = self._roster.ready(now, is_swarm=is_swarm)
@@ -260,10 +274,10 @@ class Plan:
         behind: list[tuple[float, StreamId, int]] = []
         for stream, entry in self._open.items():
             left = entry.left_to_steal()
-            rate = entry.rate(now)
+            rate = 0.0 if entry.is_queued else entry.rate(now)
             if entry.is_abandoned or left <= 0:
                 continue
-            if rate == 0 and now - entry.opened_at < STUCK_SECONDS / 2:
+            if rate == 0 and not entry.is_queued and now - entry.opened_at < STUCK_SECONDS / 2:
                 continue
             if rate > 0 and left / rate < TAIL_WORTH_SECONDS:
                 continue
@@ -283,11 +297,16 @@ class Plan:
     def _abandon_stuck(self, standing: Standing, now: float) -> Abandon | None:
         for stream, entry in self._open.items():
             if (
-                not entry.is_abandoned
-                and entry.next_verified < entry.stop
-                and standing.can_give(entry.next_verified)
-                and entry.is_stuck(now, self._patience, standing.rate)
+                entry.is_abandoned
+                or entry.next_verified >= entry.stop
+                or not standing.can_give(entry.next_verified)
             ):
+                continue
+            if entry.is_queued:
+                # One who may let us wait as well is no reason to give up a place.
+                if not standing.may_let_wait(now):
+                    return self._end(stream)
+            elif entry.is_stuck(now, self._patience, standing.rate):
                 return self._abandon(stream)
         return None
 
@@ -309,7 +328,7 @@ class Plan:
             return []
         hoped = self._roster.best_rate() if standing.rate is None else standing.rate
         for stream, entry in self._open.items():
-            if entry.is_abandoned or now - entry.opened_at < STUCK_SECONDS:
+            if entry.is_abandoned or entry.is_queued or now - entry.opened_at < STUCK_SECONDS:
                 continue
             if not standing.can_give(entry.next_verified):
                 continue

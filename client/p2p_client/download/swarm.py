@@ -179,7 +179,10 @@ class Swarm:
             self._tell()
 
         def queued(place: Place) -> None:
-            self._tally.queued(fetcher.holding.source, place, time.monotonic())
+            now = time.monotonic()
+            self._plan.queued(stream, now)
+            self._tally.queued(fetcher.holding.source, place, now)
+            self._changed.set()
 
         writer = PieceWriter(self._assembly, offset, verified)
         try:
@@ -241,14 +244,12 @@ class Swarm:
 
     async def _refresh_regularly(self, refresh: Refresh, tasks: asyncio.TaskGroup) -> None:
         """Sources may come, come back, or need a new grant; asked for more rarely as time goes."""
-        wait, waited = FIRST_REFRESH_SECONDS, 0.0
-        if self._shares:
-            wait = FIRST_SWARM_REFRESH_SECONDS
+        wait = FIRST_SWARM_REFRESH_SECONDS if self._shares else FIRST_REFRESH_SECONDS
+        waited = 0.0
         while True:
             await asyncio.sleep(TICK_SECONDS)
             waited += TICK_SECONDS
-            urgent = self._plan.wants_locate() or self._shares or self._plan.is_swarm
-            if (urgent and waited >= wait) or waited >= LONGEST_REFRESH_SECONDS:
+            if waited >= wait:
                 self._offer(await refresh(), tasks)
                 wait, waited = min(2 * wait, self._longest_wait()), 0.0
                 self._changed.set()

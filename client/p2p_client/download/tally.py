@@ -35,6 +35,10 @@ class Tally:
         self._given[source.user] += size_bytes
         self.verified_count += 1
 
+    def gave(self, user: str, size_bytes: int) -> None:
+        """Verified by others, who count for themselves."""
+        self._given[user] += size_bytes
+
     def disown(self) -> None:
         """What was given so far turned out to be of another content."""
         self._given.clear()
@@ -57,6 +61,11 @@ class Tally:
                     source.user, place.position, place.waiting_count, place.expected_wait_seconds
                 )
             )
+
+    def repeat(self, failed: SourceFailed) -> None:
+        """Tells what another download told of a source, unless that was told here already."""
+        if self._failed.setdefault((failed.peer_id, failed.reason), failed) is failed:
+            self._on_event(failed)
 
     def progress(self, verified_bytes: int, size_bytes: int, now: float) -> None:
         if self._told_at is None or now - self._told_at >= PROGRESS_SECONDS:

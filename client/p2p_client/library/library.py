@@ -8,6 +8,7 @@ minute as well, for such telling is never complete. The disk is only touched in 
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from p2p_client.library.disk.hash import Hashed, resource_of
 from p2p_client.library.disk.opened import OpenContent
 from p2p_client.library.disk.pieces import has_piece
 from p2p_client.library.disk.roots import identities, root_of
+from p2p_client.library.disk.small import read_whole
 from p2p_client.library.disk.watch import watch_folders
 from p2p_client.library.errors import (
     ContentChanged,
@@ -38,6 +40,15 @@ from p2p_client.models import Digest
 __all__ = ["Library", "LibraryEvent", "Skipped"]
 
 _MANIFEST_BYTES_KEPT = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SmallRead:
+    """Contents being read in a thread; `reading` has one outcome for each that is shared."""
+
+    digests: tuple[Digest, ...]
+    are_shared: tuple[bool, ...]
+    reading: asyncio.Future[list[bytes | ContentError]]
 
 
 class Library:
@@ -159,6 +170,35 @@ class Library:
             else:
                 return OpenContent(digest, opened, distrust)
         raise trouble
+
+    def start_reading(self, digests: Sequence[Digest]) -> SmallRead:
+        """Starts to read small contents, all of them into memory; `finish_reading` waits for it."""
+        holders = [self._shelf.index.holders(digest) for digest in digests]
+        hashed = [(files[0].location, files[0].signature) for files in holders if files]
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(None, read_whole, hashed)
+        return SmallRead(tuple(digests), tuple(map(bool, holders)), reading)
+
+    async def finish_reading(self, read: SmallRead) -> list[bytes | ContentError]:
+        """Each content whole, or why it cannot be had: what `open` raises.
+
+        Of several files with one content the first was read; where that failed, others are tried.
+        """
+        outcomes = iter(await read.reading)
+        found: list[bytes | ContentError] = []
+        for digest, is_shared in zip(read.digests, read.are_shared, strict=True):
+            outcome = next(outcomes) if is_shared else ContentUnknown("not shared here")
+            if is_shared and isinstance(outcome, ContentError):
+                outcome = await self._read_other(digest)
+            found.append(outcome)
+        return found
+
+    async def _read_other(self, digest: Digest) -> bytes | ContentError:
+        try:
+            with await self.open(digest) as content:
+                return await content.read(0, content.size_bytes) if content.size_bytes else b""
+        except ContentError as error:
+            return error
 
     async def manifest(self, digest: Digest) -> Manifest:
         """The manifest of one content, from the cache, or made again from the file.

@@ -63,13 +63,15 @@ def is_lawful_path(path: str) -> bool:
         if not unicodedata.is_normalized("NFC", path):
             return False
         size_bytes = len(path.encode())
-    parts = path.split("/")
+    framed = f"/{path}/"
     return (
         size_bytes <= MOST_PATH_BYTES
-        and len(parts) <= MOST_PATH_LEVELS
+        and path.count("/") < MOST_PATH_LEVELS
         and "\\" not in path
-        and all(
-            part not in ("", ".", "..") and len(part.encode()) <= MOST_PART_BYTES for part in parts
+        and not any(wrong in framed for wrong in ("//", "/./", "/../"))
+        and (
+            size_bytes <= MOST_PART_BYTES
+            or all(len(part.encode()) <= MOST_PART_BYTES for part in path.split("/"))
         )
     )
 

@@ -64,12 +64,26 @@ def write_to(context: Context) -> Callable[[bytes], Awaitable[None]]:
     """Sends chunks; returns from each when flow control has taken it."""
 
     async def write(data: bytes) -> None:
+        message = encode_chunk(data)
+        del data
         try:
-            await context.write(encode_chunk(data))
+            await context.write(message)
         except Exception as error:
             raise _ReaderGone from error
 
     return write
+
+
+def pack_to(context: Context) -> Callable[[FetchPackedResponse], Awaitable[None]]:
+    """Sends packed contents; returns from each message when flow control has taken it."""
+
+    async def pack(message: FetchPackedResponse) -> None:
+        try:
+            await context.write(message)
+        except Exception as error:
+            raise _ReaderGone from error
+
+    return pack
 
 
 def tell_place(

@@ -51,8 +51,11 @@ class Grant:
 
     def check(self, digest: Digest) -> None:
         """Raises GrantMismatch when it does not cover this content."""
-        if self.digests is not None and digest not in self.digests:
+        if not self.covers(digest):
             raise GrantMismatch("other contents")
+
+    def covers(self, digest: Digest) -> bool:
+        return self.digests is None or digest in self.digests
 
 
 def read_grant(token: str, trust: Trust, peer_id: PeerId, now: datetime) -> Grant:

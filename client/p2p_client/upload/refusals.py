@@ -31,6 +31,13 @@ class FieldInvalid(SourceRefusal):
         super().__init__(f"{field} must be {wanted}", field=field)
 
 
+class TooLarge(SourceRefusal):
+    code, reason = "RESOURCE_EXHAUSTED", "TOO_LARGE"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"at most {limit} digests in one call", limit=limit)
+
+
 class ShuttingDown(SourceRefusal):
     code, reason = "UNAVAILABLE", "SHUTTING_DOWN"
 

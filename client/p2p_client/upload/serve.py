@@ -22,7 +22,7 @@ from p2p_client.upload.slots.slots import Slots
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
-    ("grpc.max_receive_message_length", 64 << 10),
+    ("grpc.max_receive_message_length", 256 << 10),  # 5,000 digests of FetchPacked
     ("grpc.max_send_message_length", (4 << 20) + (64 << 10)),
     ("grpc.max_concurrent_streams", 128),  # per connection
     ("grpc.max_allowed_incoming_connections", 512),

@@ -8,8 +8,9 @@ from p2p.v1.peer_pb2_grpc import PeerServiceServicer
 from p2p_client.content.digest import is_digest
 from p2p_client.models import Digest, ManifestDigest, PeerId
 from p2p_client.net.identity import Identity
-from p2p_client.upload.answer import Context, answering, tell_place, tell_to, write_to
+from p2p_client.upload.answer import Context, answering, pack_to, tell_place, tell_to, write_to
 from p2p_client.upload.grants import Grant, Trust, read_grant
+from p2p_client.upload.packed import Pack, checked_digests, data_bytes, send_packed
 from p2p_client.upload.refusals import (
     FieldInvalid,
     GrantInvalid,
@@ -53,7 +54,7 @@ class PeerServicer(PeerServiceServicer):
         self._identity = identity
         self._peer_id = peer_id
         self._slots = slots
-        self._reports = Reports(contents.library)
+        self._reports = Reports(contents)
         self._clock = clock
 
     @property
@@ -93,6 +94,18 @@ class PeerServicer(PeerServiceServicer):
                 await send_range(content, offset, end, chunk_bytes, turn, send)
 
     @answering
+    async def FetchPacked(  # type: ignore[override]
+        self, request: peer_pb2.FetchPackedRequest, context: Context
+    ) -> None:
+        grant = self._granted(context)
+        digests = checked_digests(request.digests)
+        tell = tell_place(context, peer_pb2.FetchPackedResponse) if request.wait_in_queue else None
+        async with self._slots.taken(grant.user, None, tell) as turn:
+            await send_packed(
+                self._contents.library, grant, digests, turn, self._counted_packs(pack_to(context))
+            )
+
+    @answering
     async def ReportBadPiece(
         self, request: peer_pb2.ReportBadPieceRequest, context: Context
     ) -> peer_pb2.ReportBadPieceResponse:
@@ -128,13 +141,23 @@ class PeerServicer(PeerServiceServicer):
 
         return counted
 
-    def _admit(self, context: Context, digest: str) -> tuple[Grant, Digest]:
+    def _counted_packs(self, send: Pack) -> Pack:
+        async def counted(message: peer_pb2.FetchPackedResponse) -> None:
+            await send(message)
+            self.uploaded_bytes += data_bytes(message)
+
+        return counted
+
+    def _granted(self, context: Context) -> Grant:
         if self.is_closing:
             raise ShuttingDown()
         token = _bearer_of(context)
         if self.trust is None:
             raise GrantInvalid()  # no directory has admitted us yet: nobody can have signed one
-        grant = read_grant(token, self.trust, self._peer_id, self._clock())
+        return read_grant(token, self.trust, self._peer_id, self._clock())
+
+    def _admit(self, context: Context, digest: str) -> tuple[Grant, Digest]:
+        grant = self._granted(context)
         if not is_digest(digest):
             raise FieldInvalid("digest", "64 lower-case hexadecimal characters")
         grant.check(Digest(digest))

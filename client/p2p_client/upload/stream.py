@@ -48,10 +48,12 @@ async def send_range(
                 ahead = content.start_read(offset, min(chunk_bytes, end - offset))
             data = await content.finish_read(ahead)
             offset += len(data)
-            left = min(chunk_bytes, end - offset)
+            left = min(chunk_bytes, end - offset) if turn.may_read_ahead else 0
             ahead = content.start_read(offset, left) if left else None
             async with turn.sending(len(data)):
-                await send(data)
+                sending = send(data)
+                del data  # the network may take long: a copy less for each stream
+                await sending
         await content.check()
     finally:
         if ahead is not None and not ahead.cancel() and not ahead.cancelled():

@@ -123,7 +123,8 @@ class FetchFileResponse(_message.Message):
     @_builtins.property
     def queue(self) -> Global___QueueStatus:
         """Set while the call waits for an upload slot, then `data` is empty: once at the start of the
-        wait, whenever the place changes, and at least every 5 s. Only with `wait_in_queue`.
+        wait, whenever the place changes, and at least every 5 s. Only with `wait_in_queue`. A stream
+        that has had its slot for long may wait again between chunks, for others to go first.
         """
 
     def __init__(

@@ -111,7 +111,8 @@ class PeerServiceServicer:
         FAILED_PRECONDITION / PIECES_MISSING: the peer holds the content in part only, and a piece
         that the range touches is not among what it holds.
         RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: no upload slot is free, and the request does not wait
-        for one or the queue is full; retry later or elsewhere.
+        for one or the queue is full; retry later or elsewhere. In mid-stream, too: of a request
+        that does not wait, when it has had its slot for long and others wait; resume.
         DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long; sooner where others
         wait for its slot.
         UNAVAILABLE / CONTENT_UNREADABLE: the disk does not give the file now.

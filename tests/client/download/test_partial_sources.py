@@ -71,6 +71,25 @@ async def test_pieces_are_followed_as_the_source_comes_to_have_them(
     assert bob.watchers == 1
 
 
+async def test_a_source_that_begins_anew_is_followed_anew(
+    downloads: Downloads, tmp_path: Path
+) -> None:
+    trickle = Behaviour(bytes_per_second=64 << 10, chunk_bytes=8 << 10)
+    alice = FakeSource("alice", CONTENT, behaviour=trickle)
+    bob = partial("bob", {0, 1})
+    async with running(alice, bob) as directory, asyncio.TaskGroup() as tasks:
+        fetching = tasks.create_task(downloads.fetch(directory, bob.digest, tmp_path / "target"))
+        await until(lambda: bob.served_bytes == 2 * MIB)
+        bob.lose()
+        await until(lambda: bob.watchers == 2)
+        bob.gain(*range(PIECES))
+        await fetching
+
+    assert (tmp_path / "target").read_bytes() == CONTENT
+    assert len(pieces_from(bob)) >= PIECES - 1
+    assert downloads.failures == []
+
+
 async def test_what_a_source_does_not_have_after_all_comes_from_another(
     downloads: Downloads, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.picker.pieces import span
-from p2p_client.download.plan import Abandon, Open, Plan, StreamId
+from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
 from p2p_client.models import PeerId
 
 STEP_SECONDS = 0.02
@@ -24,6 +24,7 @@ class Node:
     name: PeerId
     plan: Plan
     upload_rate: float
+    dies_at: float = float("inf")
     running: dict[StreamId, tuple[Open, float]] = field(default_factory=dict)
     done_at: float = 0.0
 
@@ -48,6 +49,16 @@ class Spread:
         }
         for node in self.nodes.values():
             node.plan.offer(SEEDER)
+        self.everybody = list(self.nodes.values())
+
+    def _die(self, dead: Node) -> None:
+        """Its own streams are no more, and those from it fail; the directory lists it on."""
+        self.nodes.pop(dead.name, None)
+        for node in self.nodes.values():
+            for stream, (command, _) in list(node.running.items()):
+                if command.source == dead.name:
+                    del node.running[stream]
+                    node.plan.closed(stream, self.now, Failure.UNAVAILABLE)
 
     @property
     def copies(self) -> float:
@@ -55,16 +66,20 @@ class Spread:
 
     @property
     def done_at(self) -> float:
+        """When the last one that lived was done."""
         return max(node.done_at for node in self.nodes.values())
 
     def run(self, most_seconds: float = 200.0) -> None:
         were_found = False
-        while not all(node.plan.is_complete for node in self.nodes.values()):
+        while any(self.now < node.dies_at and not node.plan.is_complete for node in self.everybody):
             assert self.now < most_seconds, "it goes on for ever"
             if not were_found and self.now >= self.found_after_seconds:
                 were_found = True
                 self._introduce()
             self._tell_news()
+            for node in self.everybody:
+                if self.now >= node.dies_at:
+                    self._die(node)
             for node in self.nodes.values():
                 self._command(node)
             self._advance()
@@ -101,10 +116,13 @@ class Spread:
         for node in self.nodes.values():
             for stream, (command, at) in list(node.running.items()):
                 whole = command.source == SEEDER
-                rate = self.seeder_rate if whole else self.peer_rate
+                rate = self.seeder_rate if whole else self._upload_rate(command.source)
                 self._move(node, stream, command, at, rate / streams[command.source])
             if node.plan.is_complete and not node.done_at:
                 node.done_at = self.now
+
+    def _upload_rate(self, name: PeerId) -> float:
+        return self.nodes[name].upload_rate if name in self.nodes else 0.0
 
     def _move(self, node: Node, stream: StreamId, command: Open, at: float, rate: float) -> None:
         stop = node.plan.stop_of(stream)
@@ -130,3 +148,24 @@ def test_a_capped_seeder_gives_little_more_than_one_copy(pieces: int, users: int
 
     assert spread.copies < 1.15
     assert spread.done_at < 1.2 * pieces / 23.8
+
+
+def test_what_a_dead_peer_should_have_got_the_others_get() -> None:
+    spread = Spread(191, 6, seeder_rate=23.8)
+    spread.everybody[2].dies_at = spread.everybody[4].dies_at = 3.0
+
+    spread.run()
+
+    assert len(spread.nodes) == 4
+    assert spread.copies < 1.3
+    assert spread.done_at < 1.5 * 191 / 23.8
+
+
+def test_peers_that_give_next_to_nothing_hold_nobody_up_for_long() -> None:
+    spread = Spread(191, 6, seeder_rate=23.8)
+    for node in spread.everybody[:3]:
+        node.upload_rate = 0.2
+
+    spread.run()
+
+    assert spread.done_at < 2.5 * 191 / 23.8

@@ -80,3 +80,17 @@ def test_of_each_source_a_new_place_is_told_once_a_second() -> None:
     assert not telling.is_news("a", better, 0.5)
     assert telling.is_news("a", better, 1.0)
     assert not telling.is_news("a", better, 9.0)
+
+
+async def test_what_waits_at_one_source_is_fetched_from_another(
+    downloads: Downloads, tmp_path: Path
+) -> None:
+    busy = FakeSource("busy", CONTENT, behaviour=Behaviour(queue_messages=ENDLESS))
+    free = FakeSource("free", CONTENT)
+    async with running(busy, free) as directory:
+        finished = await downloads.fetch(directory, DIGEST, tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert finished.sources == ("free",)
+    assert downloads.failures == []
+    assert len(busy.waiters) == 1

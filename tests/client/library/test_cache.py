@@ -51,6 +51,18 @@ def test_a_file_that_differs_in_anything_is_not_known(tmp_path: Path, field: str
     cache.close()
 
 
+def test_what_is_doubtful_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    doubtful, good = hashed(tmp_path, "f", b"x"), hashed(tmp_path, "g", b"y")
+    cache = Told().cache(tmp_path / "cache.db")
+    cache.store([doubtful, good])
+    cache.forget(doubtful.location)
+    cache.forget(Location(tmp_path, "never seen"))
+
+    assert cache.lookup([(doubtful.location, doubtful.signature)]) == [None]
+    assert cache.lookup([(good.location, good.signature)]) != [None]
+    cache.close()
+
+
 def test_inodes_beyond_what_sqlite_counts_to_are_kept(tmp_path: Path) -> None:
     item = hashed(tmp_path, "f", b"x")
     huge = Signature(1, -5, 1 << 62, (1 << 64) - 1, (1 << 64) - 1)

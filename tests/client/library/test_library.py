@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from tests.support.libraries import a_library, last_progress, until
 
+from p2p_client.content.manifest import Hashing
 from p2p_client.errors import LocalRefusal, UsageError
 from p2p_client.library.catalog import Catalog
+from p2p_client.library.disk.files import Signature
 from p2p_client.library.errors import ContentChanged, ContentUnknown
 from p2p_client.library.events import HashProgress, Listed, Notice, Skipped, Withdrawn
 from p2p_client.library.library import Library
@@ -173,6 +175,26 @@ async def test_another_run_hashes_nothing_that_did_not_change(
         assert shared.digest("share/sub/b.txt") != digests["share/sub/b.txt"]
         await until(lambda: last_progress(shared) == HashProgress(1, 1, 17, 17))
         assert (await shared.library.manifest(digest)).size_bytes == 5
+
+
+async def test_a_file_that_is_known_already_is_shared_without_being_hashed(
+    share: Path, cache_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "film"
+    file.write_bytes(b"known")
+    hashing = Hashing(5)
+    hashing.update(b"known")
+    digest, manifest = hashing.finish()
+    async with a_library(share, cache_file=cache_file) as shared:
+        await until(lambda: last_progress(shared) == HashProgress(2, 2, 9, 9))
+
+        await shared.library.know(file, Signature.of(file.stat()), digest, manifest)
+        await shared.library.add(file)
+        await shared.library.ready()
+
+        assert shared.resources["film"].digest == digest
+        assert await shared.library.manifest(digest) == manifest
+        assert last_progress(shared) == HashProgress(2, 2, 9, 9)
 
 
 async def test_a_lost_manifest_is_made_again_from_the_file(share: Path, cache_file: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import grpc
 import pytest
+from tests.support.basic_source import BasicSource
 from tests.support.certificates import KeyPair, key_pair, peer_key_pair
 
 from p2p.v1 import peer_pb2, peer_pb2_grpc
@@ -17,7 +18,7 @@ from p2p_client.net import channels as channels_module
 from p2p_client.net.channels import PeerChannels, target_of
 
 
-class Peer(peer_pb2_grpc.PeerServiceServicer):
+class Peer(BasicSource):
     """Answers with its name; streams until told to stop."""
 
     def __init__(self) -> None:

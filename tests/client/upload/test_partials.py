@@ -1,7 +1,7 @@
 """Contents that are still being downloaded, as others fetch them: verified pieces and no others."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc.aio
@@ -138,6 +138,29 @@ async def test_a_stream_ends_when_what_it_reads_is_in_doubt(source: Source, tmp_
 
     with content, pytest.raises(Exception, match="in doubt"):
         await content.read(10, 10)
+
+
+def report(source: Source, piece: int) -> Awaitable[object]:
+    request = peer_pb2.ReportBadPieceRequest(
+        digest=DIGEST, manifest_digest=MANIFEST.digest(), piece_index=piece
+    )
+    return source.stub.ReportBadPiece(request, metadata=source.with_grant(None), timeout=30)
+
+
+async def test_a_piece_that_rotted_on_the_disk_is_found_when_it_is_reported(
+    source: Source, tmp_path: Path
+) -> None:
+    rotten = CONTENT[: 2 * MIB] + b"rot" + CONTENT[2 * MIB + 3 :]
+    shown(source, tmp_path, 1, 2, content=rotten)
+
+    for harmless in (0, 1):
+        await report(source, harmless)
+    assert listed(source) == [DIGEST]
+    await report(source, 2)
+
+    assert listed(source) == []
+    assert (await refusal_of(source.fetch(DIGEST, MIB, 1)))[1] == "CONTENT_UNKNOWN"
+    assert (await refusal_of(report(source, 1)))[1] == "CONTENT_UNKNOWN"
 
 
 # -- WatchPieces

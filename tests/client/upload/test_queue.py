@@ -89,7 +89,8 @@ async def test_one_who_waits_is_told_its_place_and_served_in_its_turn(source: So
     await until(lambda: source.server.waiting_uploads == 0)
 
 
-async def test_a_change_of_place_is_told(source: Source) -> None:
+async def test_a_change_of_place_is_told(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "TELL_SECONDS", 60.0)
     digest = source.digest("share/small")
     await fill(source, "a", "b")
     first = source.fetch(digest, user="c", waits=True)

@@ -2,19 +2,17 @@
 
 import asyncio
 import os
-import threading
 from pathlib import Path
 
 import grpc
 import pytest
 from tests.support.libraries import until
+from tests.support.rot import rot
 from tests.support.sources import PEER_ID, Source, a_source, refusal_of
 
 from p2p.v1 import peer_pb2
 from p2p_client.content.manifest import Manifest
-from p2p_client.library.cache import HashCache
-from p2p_client.library.disk.files import Location, signature_of
-from p2p_client.library.disk.hash import Hashed, hash_file
+from p2p_client.library.disk.hash import Hashed
 from p2p_client.library.events import Withdrawn
 from p2p_client.upload.reports import limits
 from p2p_client.upload.reports.limits import ReportLimits
@@ -46,33 +44,14 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def rot(file: Path, offset: int) -> Hashed:
-    """Flips a byte, and has the hash cache believe that the file is what it was: what a disk does
-    that changes bytes and no times. Returns what is believed."""
-    location = Location(file.parent.resolve(), file.name)
-    hashed = hash_file("share/f", location, threading.Event(), lambda _: None)
-    assert isinstance(hashed, Hashed)
-    with file.open("r+b") as stream:
-        stream.seek(offset)
-        byte = stream.read(1)[0] ^ 0x40
-        stream.seek(offset)
-        stream.write(bytes([byte]))
-    signature = signature_of(location)
-    believed = Hashed(
-        hashed.path, location, signature, hashed.digest, hashed.manifest, hashed.resource
-    )
-    state = file.parent.parent / "state"
-    state.mkdir(exist_ok=True)
-    cache = HashCache(state / "cache.db", pytest.fail)
-    cache.store([believed])
-    cache.close()
-    return believed
+def rotten(file: Path, offset: int) -> Hashed:
+    return rot(file, offset, file.parent.parent / "state" / "cache.db")
 
 
 async def test_a_file_that_rotted_in_silence_is_withdrawn_and_listed_as_what_it_is(
     file: Path,
 ) -> None:
-    believed = rot(file, 2 * MIB + 7)
+    believed = rotten(file, 2 * MIB + 7)
     manifest: Manifest = believed.manifest
     async with a_source(file.parent) as source:
         assert source.digest("share/f") == believed.digest  # nobody has noticed
@@ -92,7 +71,7 @@ async def test_a_file_that_rotted_in_silence_is_withdrawn_and_listed_as_what_it_
 
 
 async def test_a_report_of_another_piece_than_the_rotten_one_finds_nothing(file: Path) -> None:
-    believed = rot(file, 2 * MIB + 7)
+    believed = rotten(file, 2 * MIB + 7)
     async with a_source(file.parent) as source:
         await report(source, believed.digest, believed.manifest.digest(), 0)
 
@@ -101,7 +80,7 @@ async def test_a_report_of_another_piece_than_the_rotten_one_finds_nothing(file:
 
 
 async def test_who_does_not_wait_for_the_answer_is_heard_all_the_same(file: Path) -> None:
-    believed = rot(file, 5)
+    believed = rotten(file, 5)
     async with a_source(file.parent) as source:
         # As when the call is cut: the one that waits is cancelled, the reading goes on.
         doubting = source.shared.library.doubt(believed.digest, believed.manifest, 0)  # type: ignore[arg-type]
@@ -126,7 +105,7 @@ async def test_a_false_report_does_no_harm(file: Path) -> None:
 
 
 async def test_of_two_files_only_the_rotten_one_is_withdrawn(file: Path) -> None:
-    believed = rot(file, 0)
+    believed = rotten(file, 0)
     (file.parent / "good").write_bytes(CONTENT)
     async with a_source(file.parent) as source:
         await report(source, believed.digest, believed.manifest.digest(), 0)
@@ -168,7 +147,7 @@ async def test_reports_that_make_no_sense_are_refused(file: Path) -> None:
 
 
 async def test_a_flood_of_reports_is_refused_and_others_are_heard(file: Path) -> None:
-    believed = rot(file, 0)
+    believed = rotten(file, 0)
     async with a_source(file.parent) as source:
         digest, manifest = believed.digest, believed.manifest.digest()
         flood = [report(source, digest, manifest, 1, user="flood") for _ in range(50)]

@@ -6,16 +6,17 @@ from typing import Any
 import grpc
 import grpc.aio
 from blake3 import blake3
+from tests.support.basic_source import BasicSource
 from tests.support.certificates import KeyPair, peer_key_pair
 from tools.generate_vectors import manifest_case
 
 from p2p.v1 import peer_pb2, types_pb2
-from p2p.v1.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server
+from p2p.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server
 
 CHUNK_BYTES = 256 << 10
 
 
-class PlayedSource(PeerServiceServicer):
+class PlayedSource(BasicSource):
     """Serves `content`, listed as what it is until one of the `listed_…` says otherwise.
 
     Args:

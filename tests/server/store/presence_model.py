@@ -175,6 +175,7 @@ class PresenceAgreesWithADict(RuleBasedStateMachine):
         except SessionUnknown:
             assert not self.must_live(peer)
         peer.beats.clear()
+        self.runner.run(self._pass_time(SWEEP_SECONDS))  # until then others may not know of it
 
     @rule(at=ANY_USER, instance=ANY_INSTANCE, paths=st.sets(st.sampled_from("xyz"), max_size=3))
     def announce(self, at: int, instance: int, paths: set[str]) -> None:

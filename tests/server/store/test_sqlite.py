@@ -25,6 +25,8 @@ from tests.server.store.suite import StoreSuite
 from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import Batch, Criteria, Page
 from p2p_server.store.sqlite import SqliteStore
+from p2p_server.store.sqlite import store as store_module
+from p2p_server.store.sqlite.catalog import purge
 
 
 @pytest.fixture
@@ -179,3 +181,39 @@ async def test_closing_ends_a_long_query(store: SqliteStore) -> None:
 
     for answer in await asking:
         assert isinstance(answer, StoreUnavailable) or answer == Page(())
+
+
+async def test_room_that_is_not_needed_any_more_is_given_back(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "SPARE_PAGES", 16)
+    gone = await sharing(store, *(a_resource(f"{'x' * 200}/{i}") for i in range(3_000)))
+    await sharing(store, a_resource("stays"), session=a_session("bob"))
+    reader = apsw.Connection(str(tmp_path / "directory.db"))
+    full = reader.pragma("page_count")
+
+    await store.end_sessions([gone.token_hash], ended_at=1)
+    await purged(store, ended_before=2, most_rows=500)
+
+    assert reader.pragma("page_count") < full / 2
+    assert await paths(store) == ["stays"]
+    reader.close()
+
+
+async def test_the_log_is_emptied_though_somebody_reads_all_the_time(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "WAL_LIMIT_BYTES", 100_000)
+    log = tmp_path / "directory.db-wal"
+    reader = apsw.Connection(str(tmp_path / "directory.db"))
+    reader.execute("BEGIN; SELECT count(*) FROM peers")
+    await sharing(store, *(a_resource(f"folder/{i}") for i in range(1_000)))
+
+    assert await store.purge(0, 10) == 0
+    assert log.stat().st_size > 100_000, "the reader's state stands there"
+    reader.execute("COMMIT")
+    assert await store.purge(0, 10) == 0
+
+    assert log.stat().st_size == 0
+    assert len(await paths(store)) == 1_000
+    reader.close()

@@ -21,16 +21,20 @@ from tests.server.store.factories import (
     revision,
     sharing,
 )
-from tests.server.store.writer_to_kill import PER_REVISION, added
+from tests.server.store.kills import (
+    ENVIRONMENT,
+    ROOT,
+    acknowledged_to_a_killed_writer,
+    check_that_nothing_is_lost,
+    killed_after,
+)
 
 from p2p_server.directory.errors import StoreUnavailable
-from p2p_server.directory.models import Batch, Criteria, PeerId
+from p2p_server.directory.models import Batch, Criteria
 from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.sqlite import SqliteStore
 from p2p_server.store.sqlite.connection import prepare, writing
-
-ROOT = Path(__file__).resolve().parents[3]
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "server")))}
+from p2p_server.store.sqlite.schema import MIGRATIONS
 
 
 async def a_database(path: Path) -> Path:
@@ -161,34 +165,45 @@ async def test_a_process_killed_while_it_writes_loses_nothing_it_acknowledged(
     tmp_path: Path, revisions_seen: int
 ) -> None:
     path = tmp_path / "directory.db"
-    writer = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.server.store.writer_to_kill", str(path)),
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        env=ENVIRONMENT,
-    )
-    assert writer.stdout is not None
-    seen = [await writer.stdout.readline() for _ in range(revisions_seen)]
-    writer.kill()
-    rest, _ = await writer.communicate()
-    acknowledged = int([*seen, *rest.splitlines()][-1])
+    acknowledged = await acknowledged_to_a_killed_writer(str(path), revisions_seen)
 
     store = SqliteStore(path)
     await store.open()
     try:
-        held = await store.held_revision(PeerId("peer-of-ann"))
-        assert held.counter in (acknowledged, acknowledged + 1)
-        expected = [path for counter in range(1, held.counter) for path in added(counter)]
-        assert sorted(await paths(store)) == sorted(expected)
-        last = Criteria(words=(f"{held.counter - 1}/file", "revision"))
-        assert len(await paths(store, last)) >= PER_REVISION
-        (peer,) = await store.peers("ann", None, 2)
-        assert peer.resource_count == len(expected)
-        names = {user.name for user in await store.users()}
-        assert names >= {"ann", *(f"user{counter}" for counter in range(1, acknowledged))}
+        await check_that_nothing_is_lost(store, acknowledged)
     finally:
         await store.close()
+
+
+MIGRATING_PROCESS = """
+import sys, time, apsw
+from p2p_server.store.sqlite import schema
+
+def pause():
+    print("in the middle", flush=True)
+    time.sleep(600)
+
+connection = apsw.Connection(sys.argv[1])
+connection.create_scalar_function("pause", pause, 0)
+schema.MIGRATIONS += ("CREATE TABLE later (x); DROP TABLE partials; SELECT pause();",)
+schema.migrate(connection)
+"""
+
+
+@pytest.mark.slow
+async def test_a_process_killed_while_it_migrates_leaves_the_old_schema(tmp_path: Path) -> None:
+    path = await a_database(tmp_path / "directory.db")
+
+    await killed_after(1, "-c", MIGRATING_PROCESS, str(path))
+
+    store = SqliteStore(path)
+    await store.open()
+    assert len(await paths(store)) == 500
+    await store.close()
+    connection = apsw.Connection(str(path))
+    assert connection.pragma("user_version") == len(MIGRATIONS)
+    assert not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'later'").fetchall()
+    connection.close()
 
 
 OTHER_PROCESS = """

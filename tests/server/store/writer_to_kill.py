@@ -1,5 +1,7 @@
 """Announces and binds without end, and says what was acknowledged. Run by a test that kills it.
 
+The database is a file, or the URL of a PostgreSQL.
+
 Revision n of the one library holds the paths 0/… to n-1/…, PER_REVISION of each.
 """
 
@@ -16,6 +18,8 @@ from tests.server.store.factories import (
 )
 
 from p2p_server.directory.models import Batch, User
+from p2p_server.store.base import Store
+from p2p_server.store.postgres import PostgresStore
 from p2p_server.store.sqlite import SqliteStore
 
 PER_REVISION = 40
@@ -25,8 +29,12 @@ def added(counter: int) -> list[str]:
     return [f"{counter}/file {i} of revision" for i in range(PER_REVISION)]
 
 
-async def main(path: Path) -> None:
-    store = SqliteStore(path)
+def store_at(database: str) -> Store:
+    return PostgresStore(database) if "://" in database else SqliteStore(Path(database))
+
+
+async def main(database: str) -> None:
+    store = store_at(database)
     await store.open()
     peer = (await sharing(store)).peer_id
     counter = 1
@@ -40,4 +48,4 @@ async def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(sys.argv[1]))

@@ -1,4 +1,7 @@
-"""`get`: fetch one content, see it arrive, and have it verified under its name."""
+"""`get`: fetch one content, see it arrive, and have it verified under its name.
+
+Folders and globs are in `get_tree.py`.
+"""
 
 import signal
 from pathlib import Path
@@ -9,6 +12,7 @@ import typer
 from p2p_client.cli.options import GlobalOptions, parse_user
 
 if TYPE_CHECKING:
+    from p2p_client.cli.commands.get_tree import Wish
     from p2p_client.cli.progress import DownloadView
     from p2p_client.cli.render import Output
     from p2p_client.config import Settings
@@ -19,7 +23,9 @@ RESUMES = "what was verified is kept, the same command resumes"
 Target = Annotated[
     str,
     typer.Argument(
-        metavar="TARGET", help="b3:DIGEST or the beginning of one, OWNER:PATH, a path, a name."
+        metavar="TARGET",
+        help="b3:DIGEST or the beginning of one, OWNER:PATH, a path, a name; "
+        "OWNER:FOLDER/ for all that is in it; 'OWNER:*.csv' for all files that fit.",
     ),
 ]
 SaveAs = Annotated[
@@ -59,31 +65,37 @@ def get(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until somebody shares it, then fetch it.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be fetched, and fetch nothing.")
+    ] = False,
 ) -> None:
-    """Fetch a file from all who have it; resumes by itself."""
-    from p2p_client.cli.failures import Stopped
-    from p2p_client.cli.progress import DownloadView
-    from p2p_client.cli.run import run
+    """Fetch a file or a folder from all who have it; resumes by itself."""
     from p2p_client.errors import UsageError
 
     if output is not None and directory is not None:
         raise UsageError("-o and -d exclude each other: name a file, or a folder")
     if limit_up is not None and not seed:
         raise UsageError("--limit-up is for what others fetch from here: it goes with --seed")
+    if output is not None and target.endswith("/"):
+        raise UsageError(f"-o names one file, but {target!r} means many: name a folder with -d")
+    from p2p_client.cli.commands.get_tree import Wish, get_many, show_dry_run
+    from p2p_client.cli.failures import Stopped
+    from p2p_client.cli.progress import DownloadView
+    from p2p_client.cli.run import run
+    from p2p_client.download.tree.targets import is_tree_target
+
     options = context.ensure_object(GlobalOptions)
+    settings = options.settings(limit_down=limit_down, limit_up=limit_up)
+    whose = parse_user(owner) if owner else None
+    wish = Wish(target, whose, output, directory, overwrite, seed, wait)
+    if dry_run:
+        run(show_dry_run(settings, options.output, wish))
+        return
+    many = is_tree_target(target) and (target.endswith("/") or not wait)
+    if many and get_many(settings, options.output, wish):
+        return
     view = DownloadView(options.output)
-    work = _get(
-        options.settings(limit_down=limit_down, limit_up=limit_up),
-        options.output,
-        view,
-        target,
-        owner=parse_user(owner) if owner else None,
-        output=output,
-        directory=directory,
-        overwrite=overwrite,
-        seed=seed,
-        wait=wait,
-    )
+    work = _get(settings, options.output, view, wish)
     try:
         run(work)
     except Stopped as stopped:
@@ -96,44 +108,32 @@ def get(
         raise Stopped(stopped.signal_number, f"{stopped}: {RESUMES}") from None
 
 
-async def _get(
-    settings: "Settings",
-    printer: "Output",
-    view: "DownloadView",
-    target: str,
-    *,
-    owner: str | None,
-    output: Path | None,
-    directory: Path | None,
-    overwrite: bool,
-    seed: bool,
-    wait: bool,
-) -> None:
+async def _get(settings: "Settings", printer: "Output", view: "DownloadView", wish: "Wish") -> None:
     from p2p_client.cli.progress import finished_line
     from p2p_client.cli.run import tell_first_contact
     from p2p_client.peer import Peer
 
     with view:
         async with Peer(settings, on_notice=view.say) as peer:
-            await (peer.listen() if seed else peer.join())
+            await (peer.listen() if wish.seed else peer.join())
             tell_first_contact(peer, view.say)
-            if wait:
-                await _wait(peer, view, target, owner)
+            if wish.wait:
+                await _wait(peer, view, wish.target, wish.owner)
             done = await peer.download(
-                target,
-                owner=owner,
-                output=output,
-                directory=directory,
-                overwrite=overwrite,
-                seed=seed,
+                wish.target,
+                owner=wish.owner,
+                output=wish.output,
+                directory=wish.directory,
+                overwrite=wish.overwrite,
+                seed=wish.seed,
                 on_event=view.show,
             )
             printer.result(finished_line(done))
-            if seed:
-                await _go_on(peer, printer)
+            if wish.seed:
+                await go_on(peer, printer)
 
 
-async def _go_on(peer: "Peer", output: "Output") -> None:
+async def go_on(peer: "Peer", output: "Output") -> None:
     """Shares until told to stop."""
     from p2p_client.cli.commands.share import tell_stopped, unreachable_sentence
 

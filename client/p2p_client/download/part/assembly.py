@@ -40,6 +40,7 @@ class Assembly:
         self.held = held
         self.unsaved_bytes = 0
         self.is_doubtful = False  # some of the whole was hashed from what the disk gave back
+        self.is_shown = False  # others read what is held
         self._part = part
         self._manifest_digest = manifest.digest()
         self._threads = threads
@@ -238,8 +239,8 @@ class Assembly:
             self._part.write(offset, views)
             return
         try:
-            # Nobody will read it back from the cache.
-            self._part.write(offset, views, bypass_cache=True)
+            # Nobody will read it back from the cache, unless others fetch it from us.
+            self._part.write(offset, views, bypass_cache=not self.is_shown)
         except BaseException:
             self._whole.withdraw(offset)
             raise

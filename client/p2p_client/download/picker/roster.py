@@ -85,12 +85,6 @@ class Roster:
     def usable(self) -> list[Standing]:
         return [one for one in self._known.values() if one.is_usable()]
 
-    def wants_locate(self) -> bool:
-        return any(
-            one.is_stale and not one.is_banned and one.strikes < MOST_STRIKES
-            for one in self._known.values()
-        )
-
     def best_rate(self) -> float:
         return max((one.rate or 0.0 for one in self._known.values()), default=0.0)
 

@@ -7,6 +7,8 @@ from p2p_client.download.picker.pieces import Pieces
 from p2p_client.models import PeerId
 
 MOST_STRIKES = 4
+QUEUE_SECONDS = 10.0
+"""Who let us wait within this time may do so again."""
 SLOWNESS = 4.0
 """A stream this many times slower than an idle source makes room for it."""
 
@@ -34,9 +36,13 @@ class Standing:
     is_stale: bool = False
     rate: float | None = None  # pieces a second, of its last streams
     streams: int = 0
+    queued_at: float = float("-inf")  # when it last let us wait for a slot
 
     def is_usable(self) -> bool:
         return not (self.is_banned or self.is_stale) and self.strikes < MOST_STRIKES
+
+    def may_let_wait(self, now: float) -> bool:
+        return now - self.queued_at < QUEUE_SECONDS
 
     def can_give(self, piece: int) -> bool:
         return self.is_whole or bool(self.claims >> piece & 1)
@@ -64,6 +70,7 @@ class Stream:
     is_long: bool = False  # opened when nobody else was there to give or to want pieces
     is_cut: bool = False  # asked for more than is wanted by now
     is_abandoned: bool = False
+    is_queued: bool = False  # waits for an upload slot of the source
 
     @property
     def first_untouched(self) -> int:
@@ -72,6 +79,12 @@ class Stream:
     @property
     def is_past_its_cut(self) -> bool:
         return self.is_cut and self.next_verified >= self.stop and not self.is_abandoned
+
+    def begin_again(self, now: float) -> None:
+        """It was queued and is served now: what it is worth shows from here on."""
+        self.is_queued = False
+        self.opened_at = self.verified_at = now
+        self.verified_count = 0
 
     def left_to_steal(self) -> int:
         """How many pieces at its end are neither begun nor the one it is in."""

@@ -19,7 +19,7 @@ from p2p_client.library.errors import ContentChanged, ContentUnreadable
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Non-blocking, for a FIFO that took the file's place must not hang us.
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def open_file(location: Location) -> int:
         # Looked at first: opening a device may do something, and sockets cannot be opened.
         if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise NotAFile(f"{name!r} is no regular file")
-        descriptor = os.open(name, _FILE_FLAGS, dir_fd=folder)
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise NotAFile(f"{name!r} is no regular file")
@@ -116,7 +116,7 @@ class HashedFile:
     def __init__(self, location: Location, signature: Signature) -> None:
         self._location = location
         self._signature = signature
-        with _told_apart():
+        with told_apart():
             self._keep(open_file(location))
         try:
             self._check(self._descriptor)
@@ -140,7 +140,7 @@ class HashedFile:
         parts: list[bytes] = []
         with self._borrowed() as descriptor:
             while length:
-                with _told_apart():
+                with told_apart():
                     data = os.pread(descriptor, length, offset)
                 if not data:
                     raise ContentChanged("the file got shorter")
@@ -154,7 +154,7 @@ class HashedFile:
         """That the file is unchanged and still the one to be found under its path."""
         with self._borrowed() as descriptor:
             self._check(descriptor)
-        with _told_apart():
+        with told_apart():
             found = signature_of(self._location)
         if found != self._signature:
             raise ContentChanged("another file took its place")
@@ -184,14 +184,14 @@ class HashedFile:
                 os.close(self._descriptor)
 
     def _check(self, descriptor: int) -> None:
-        with _told_apart():
+        with told_apart():
             found = Signature.of(os.fstat(descriptor))
         if found != self._signature:
             raise ContentChanged("the file was changed since it was hashed")
 
 
 @contextlib.contextmanager
-def _told_apart() -> Iterator[None]:
+def told_apart() -> Iterator[None]:
     """Turns what the disk says into: gone for good (ContentChanged), or trouble that may pass."""
     try:
         yield

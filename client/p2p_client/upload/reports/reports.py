@@ -4,15 +4,15 @@ import time
 
 from p2p_client.content.digest import is_digest
 from p2p_client.content.manifest import PieceIndex
-from p2p_client.library.library import Library
 from p2p_client.models import Digest
 from p2p_client.upload.refusals import FieldInvalid, NoSuchPiece, TooManyReports, Unknown
 from p2p_client.upload.reports.limits import ReportLimits
+from p2p_client.upload.shown.contents import Contents
 
 
 class Reports:
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
         self._limits = ReportLimits(time.monotonic())
 
     async def take(self, user: str, digest: Digest, manifest_digest: str, piece_index: int) -> None:
@@ -28,9 +28,9 @@ class Reports:
             raise FieldInvalid("manifest_digest", "64 lower-case hexadecimal characters")
         if not self._limits.take(user, time.monotonic()):
             raise TooManyReports()
-        manifest = await self._library.manifest(digest)
+        manifest = await self._contents.manifest(digest)
         if manifest.digest() != manifest_digest:
             raise Unknown()
         if not 0 <= piece_index < manifest.piece_count:
             raise NoSuchPiece(manifest.piece_count)
-        await self._library.doubt(digest, manifest, PieceIndex(piece_index))
+        await self._contents.doubt(digest, manifest, PieceIndex(piece_index))

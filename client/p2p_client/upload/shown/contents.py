@@ -1,6 +1,6 @@
 """Contents by digest, wherever they come from: whole files first, running downloads otherwise."""
 
-from p2p_client.content.manifest import Manifest
+from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.library.disk.opened import OpenContent
 from p2p_client.library.errors import ContentError, ContentUnknown
 from p2p_client.library.library import Library
@@ -55,3 +55,11 @@ class Contents:
             if partial is None:
                 raise
             return partial.manifest
+
+    async def doubt(self, digest: Digest, manifest: Manifest, index: PieceIndex) -> None:
+        """Reads a piece again; where it is not what it was, the content is shown no more."""
+        partial = self.partials.find(digest)
+        if partial is None or self.library.has(digest):
+            await self.library.doubt(digest, manifest, index)
+        elif not await partial.has_still(index):
+            self.partials.close(partial, is_doubtful=True)

@@ -8,13 +8,17 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from p2p_client.content.manifest import Manifest, PieceIndex
+from blake3 import blake3
+
+from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.disk.files import HashedFile, Signature
 from p2p_client.library.disk.opened import OpenContent
 from p2p_client.library.errors import ContentUnknown, PiecesMissing
 from p2p_client.models import Digest, ManifestDigest, PartialContent
+
+_READ_BYTES = 1 << 20
 
 
 class Partial:
@@ -56,11 +60,24 @@ class Partial:
             if not self.held.has(PieceIndex(index)):
                 raise PiecesMissing(f"piece {index} is not held")
 
+    async def has_still(self, index: PieceIndex) -> bool:
+        """Whether the disk gives back a piece as it was verified; one not held is not lost."""
+        if not self.held.has(index):
+            return True
+        hasher, (offset, length) = blake3(), self.manifest.span(index)
+        with self.open() as content:
+            for at in range(offset, offset + length, _READ_BYTES):
+                hasher.update(await content.read(at, min(_READ_BYTES, offset + length - at)))
+        return hasher.digest() == self._expected(index)
+
     def open(self) -> OpenContent:
         """Raises ContentUnknown when it is shown no more."""
         if self.is_closed:
             raise ContentUnknown("not shared here any more")
         return OpenContent(self.digest, _VerifiedPieces(self, os.dup(self._descriptor)), _nobody)
+
+    def _expected(self, index: PieceIndex) -> bytes:
+        return self.manifest.piece_digests[index * HASH_BYTES : (index + 1) * HASH_BYTES]
 
     def close(self, *, is_doubtful: bool) -> None:
         self.is_doubtful = self.is_doubtful or is_doubtful

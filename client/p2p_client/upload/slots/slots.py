@@ -23,6 +23,7 @@ TELL_SECONDS = 4.0
 """The longest silence towards one who waits; the contract allows 5 s."""
 PLACES_SECONDS = 1.0
 """How old the word of a wait may be: working all of them out costs some milliseconds."""
+MOST_READING_AHEAD = 8
 HURRIED_SECONDS = 5.0
 """The idle timeout where others wait for the slot."""
 
@@ -40,6 +41,12 @@ class Turn:
         self._share = share
         self._idle: asyncio.Timeout | None = None
         self._idle_since = 0.0
+
+    @property
+    def may_read_ahead(self) -> bool:
+        """With many streams the disk works for one while the network takes from another, and a
+        chunk more of each would be a lot of memory."""
+        return self._slots.taken_count <= MOST_READING_AHEAD
 
     @property
     def chunk_bytes(self) -> int:

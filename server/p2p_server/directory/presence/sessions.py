@@ -294,7 +294,7 @@ class Sessions:
         """
         ours = self._roster.of_peer(session.peer_id)
         if ours is None or (
-            ours.session.token_hash != session.token_hash and ours.confirmed_at < asked_at
+            ours.session.token_hash != session.token_hash and ours.taken_in_at <= asked_at
         ):
             return self._take_in(session)
         if ours.session.token_hash == session.token_hash:

@@ -155,7 +155,7 @@ class Sharing:
         held = {session.peer_id: session for session in found}
         for peer_id in peer_ids:
             session, live = held.get(peer_id), self._roster.of_peer(peer_id)
-            if live is not None and live.taken_in_at >= asked_at:
+            if live is not None and live.taken_in_at > asked_at:
                 continue  # it registered with us since the store was asked
             if session is None:
                 if live is not None:

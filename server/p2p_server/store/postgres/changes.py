@@ -51,7 +51,6 @@ class Changes:
         self.following = Following(pool)
         self._heard: asyncio.Queue[str | asyncio.Event] | None = None  # None: nothing is heard
         self._callbacks: list[Callable[[Change], None]] = []
-        self._is_alone = False  # no other instance listens: as far as is known
 
     def listen(self, callback: Callable[[Change], None]) -> None:
         self._callbacks.append(callback)
@@ -67,16 +66,21 @@ class Changes:
         for part in _parts(written, lambda item: len(item[0]) + 24):
             await self._notify(connection, "loads", part)
 
-    @property
-    def wants_deltas(self) -> bool:
+    async def want_deltas(self, connection: Connection) -> bool:
         """Whether anybody looks at what a delta changed."""
-        return self.following.is_on or not self._is_alone
+        return self.following.is_on or await _do_others_listen(connection)
 
     async def tell_catalog(
-        self, connection: Connection, peer_id: PeerId, batch: Batch, outcome: Outcome
+        self,
+        connection: Connection,
+        peer_id: PeerId,
+        batch: Batch,
+        outcome: Outcome,
+        *,
+        with_delta: bool,
     ) -> None:
         number = None
-        if not batch.snapshot_id and self.wants_deltas:
+        if with_delta:
             number = await feed.put_delta(connection, feed.Delta(batch, outcome.before))
         held = outcome.held
         what = [peer_id, held.epoch, held.counter, number, outcome.is_first]
@@ -117,7 +121,8 @@ class Changes:
             self._tell(ChangesMissed())
             await self.following.begin_anew()
             while True:
-                await self._look_around(connection)
+                # Raises when the connection is lost, which nothing else would show.
+                await connection.fetchval("SELECT 1", timeout=LOOK_SECONDS * 3)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         while True:
@@ -132,20 +137,7 @@ class Changes:
             log.debug("the connection that listens was lost")
         finally:
             self._heard = None
-            self._is_alone = False
             connection.terminate()
-
-    async def _look_around(self, connection: Connection) -> None:
-        """Who else listens; raises when the connection is lost, which nothing else would show."""
-        listeners = await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::oid "
-            "AND objid = $2::oid AND database = "
-            "(SELECT oid FROM pg_database WHERE datname = current_database())",
-            LOCK,
-            LISTENING,
-            timeout=LOOK_SECONDS * 3,
-        )
-        self._is_alone = listeners == 1
 
     async def follow(self, tell: TellChange | None) -> None:
         """Raises StoreUnavailable while nothing can be heard."""
@@ -195,6 +187,18 @@ class Changes:
     def _tell(self, change: Change) -> None:
         for callback in self._callbacks:
             callback(change)
+
+
+async def _do_others_listen(connection: Connection) -> bool:
+    """One instance alone need not leave anything for others to read."""
+    listeners = await connection.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::oid "
+        "AND objid = $2::oid AND objsubid = 2 AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())",
+        LOCK,
+        LISTENING,
+    )
+    return bool(listeners > 1)
 
 
 def _parts(items: Iterable[object], size_of: Callable[..., int]) -> Iterator[list[object]]:

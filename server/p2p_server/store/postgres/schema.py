@@ -101,8 +101,10 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX resources_by_name ON resources (name);
     CREATE INDEX resources_by_media_type ON resources (media_type);
     CREATE INDEX resources_by_trigram ON resources
-        USING gin (folded_path {trigram_schema}.gin_trgm_ops);
+        USING gin (folded_path {trigram_schema}.gin_trgm_ops)
+        WITH (gin_pending_list_limit = 1024);  -- KiB that each search reads through
     ALTER TABLE resources ALTER COLUMN folded_path SET STATISTICS 1000;
+    ALTER TABLE resources SET (autovacuum_analyze_scale_factor = 0.02);
 
     CREATE TABLE partials (
         catalog bigint NOT NULL,

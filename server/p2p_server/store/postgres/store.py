@@ -41,6 +41,7 @@ class PostgresStore:
     """Implements `SharedStore`."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._pool = Pool(url)
         self._changes = Changes(self._pool)
 
@@ -49,7 +50,7 @@ class PostgresStore:
             await migrate(self._pool)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
             raise StoreUnusable(
-                f"cannot open the database {without_password(self._pool.url)}: "
+                f"cannot open the database {without_password(self.url)}: "
                 f"{str(failure) or type(failure).__name__}"
             ) from failure
         await self._pool.open()
@@ -172,15 +173,14 @@ class PostgresStore:
         self, peer_id: PeerId, batch: Batch, max_resources_per_user: int
     ) -> Revision:
         async def work(connection: Connection) -> Revision:
+            wanted = not batch.snapshot_id and await self._changes.want_deltas(connection)
             outcome = await announce.announce(
-                connection,
-                peer_id,
-                batch,
-                max_resources_per_user,
-                wants_before=self._changes.wants_deltas,
+                connection, peer_id, batch, max_resources_per_user, wants_before=wanted
             )
             if outcome.is_changed:
-                await self._changes.tell_catalog(connection, peer_id, batch, outcome)
+                await self._changes.tell_catalog(
+                    connection, peer_id, batch, outcome, with_delta=wanted
+                )
             return outcome.held
 
         return await self._pool.do(work, Lane.CATALOG)

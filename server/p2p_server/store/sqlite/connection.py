@@ -130,6 +130,7 @@ def _connect_writer(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.pragma("auto_vacuum", 2)  # incremental; counts for a new database only
         connection.pragma("journal_mode", "WAL")
         connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)

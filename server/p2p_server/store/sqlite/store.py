@@ -35,6 +35,8 @@ from p2p_server.store.sqlite.answers import holders, search
 from p2p_server.store.sqlite.answers.rarity import Rarity, sample
 from p2p_server.store.sqlite.catalog import announce, purge
 from p2p_server.store.sqlite.connection import (
+    BUSY_TIMEOUT_MS,
+    WAL_LIMIT_BYTES,
     connect_reader,
     failures_translated,
     prepare,
@@ -55,6 +57,7 @@ class SqliteStore:
     """Implements `Store`. Other processes may use the same file meanwhile."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._writer = Lane("store-writer", partial(prepare, path), 1)
         self._tell: TellChange | None = None
         self._rarity = Rarity()
@@ -142,9 +145,17 @@ class SqliteStore:
         )
 
     async def purge(self, ended_before: float, most_rows: int) -> int:
-        return await self._write(
+        deleted = await self._write(
             lambda connection: purge.purge(connection, ended_before, most_rows), Urgency.UPKEEP
         )
+        if not deleted:
+            await self._writer.run(
+                lambda connection: purge.trim_log(
+                    connection, self._path, WAL_LIMIT_BYTES, BUSY_TIMEOUT_MS
+                ),
+                Urgency.UPKEEP,
+            )
+        return deleted
 
     async def held_revision(self, peer_id: PeerId) -> Revision:
         return await self._read(lambda connection: announce.held_revision(connection, peer_id))

@@ -1,9 +1,17 @@
-"""Deleting what nobody is answered any more, a bounded slice at a time."""
+"""Deleting what nobody is answered any more, and giving room back, a bounded slice at a time."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
 
 import apsw
 
 from p2p_server.store.sqlite.accounts import forget_peers
 from p2p_server.store.sqlite.sql import all_rows, first_row
+
+SPARE_PAGES: Final = 1_024  # 4 MiB, kept for what is announced next
+SPARE_PART: Final = 4  # and a fourth of the file
+CHECKPOINT_WAIT_MS: Final = 1_000
 
 
 def purge(connection: apsw.Connection, ended_before: float, most_rows: int) -> int:
@@ -12,9 +20,39 @@ def purge(connection: apsw.Connection, ended_before: float, most_rows: int) -> i
     while deleted < most_rows:
         discarded = first_row(connection, "SELECT number FROM catalogs WHERE discarded LIMIT 1")
         if discarded is None:
-            return deleted
+            return deleted or _shrink(connection, most_rows)
         deleted += _empty(connection, discarded[0], most_rows - deleted)
     return deleted
+
+
+def _shrink(connection: apsw.Connection, most_pages: int) -> int:
+    """Gives pages that hold nothing back to the disk; how many. Most of them are used again soon,
+    so that some are kept."""
+    free = int(connection.pragma("freelist_count"))
+    spare = max(SPARE_PAGES, int(connection.pragma("page_count")) // SPARE_PART)
+    if free <= spare or not int(connection.pragma("auto_vacuum")):
+        return 0
+    pages = min(free - spare, most_pages)
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    return free - int(connection.pragma("freelist_count"))
+
+
+def trim_log(connection: apsw.Connection, path: Path, limit_bytes: int, wait_ms: int) -> None:
+    """Empties a write-ahead log that grew over its limit; outside of any transaction.
+
+    By itself it begins anew only in a moment in which nobody reads, and where queries come all the
+    time there is none. Here new ones are led past it, and those that run are waited for, a second
+    at most; otherwise the next call tries again.
+    """
+    log = path.with_name(path.name + "-wal")
+    if not log.exists() or log.stat().st_size <= limit_bytes:
+        return
+    connection.set_busy_timeout(CHECKPOINT_WAIT_MS)
+    try:
+        with suppress(apsw.BusyError):
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.set_busy_timeout(wait_ms)
 
 
 def _forget_ended(connection: apsw.Connection, ended_before: float, most_rows: int) -> int:

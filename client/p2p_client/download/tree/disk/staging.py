@@ -1,0 +1,178 @@
+"""Files on their way to their places: temporary names, made durable, then renamed.
+
+A file is written under a name of the tree's own beside its place: there the file system finds room
+for it as for its neighbours (all in one folder, ext4 searched for inodes most of the time). One
+locked file at the ground says that the tree is being fetched; whoever finds it left by a run that
+was killed sweeps the folders. Nothing has a final name before it is on disk for good. Methods
+block; call them in threads.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+
+from blake3 import blake3
+
+from p2p_client.download.part.claim import claim
+from p2p_client.download.part.disk import FULL
+from p2p_client.download.place import MOST_NAME_BYTES, Place, unwritable
+from p2p_client.download.tree.disk.ground import Ground
+from p2p_client.errors import DiskFull, PeerError, TransferFailed
+
+FEW = 16
+"""So many files are synced one by one; for more, all of the file system at once is cheaper."""
+_SUFFIX = ".p2p-part"
+_COPY_BYTES = 1 << 20
+
+
+class Staging:
+    """Close it."""
+
+    def __init__(self, ground: Ground, name: str, tag: str, fd: int) -> None:
+        self.ground = ground
+        self._name = name
+        self._tag = tag
+        self._fd = fd
+        self._count = 0
+        self._syncfs = _syncfs()
+
+    @classmethod
+    def open(cls, ground: Ground, target: str, places: Sequence[str]) -> "Staging":
+        """
+        Raises:
+            LocalRefusal: this tree is being fetched into this folder already; or something that is
+                not ours is in the way.
+            TargetUnwritable, DiskFull: the folder takes nothing.
+        """
+        name, tag = staging_names(target)
+        lock = Place(ground.root / target.partition(":")[2].strip("/"), ground.fd, overwrite=False)
+        was_there = lock.stat(name) is not None
+        try:
+            staging = cls(ground, name, tag, claim(lock, name))
+        except OSError as error:
+            raise disk_error(ground, error) from None
+        if was_there:
+            staging._sweep({place.rpartition("/")[0] for place in places})
+        return staging
+
+    def write(self, data: bytes, place: str) -> str:
+        """Writes a file with these bytes beside its place; answers its name. Raises OSError."""
+        name, fd = self._create(place)
+        try:
+            written = os.write(fd, data) if data else 0
+            while written < len(data):
+                written += os.write(fd, data[written:])
+        except OSError:
+            self.discard(name, place)
+            raise
+        finally:
+            os.close(fd)
+        return name
+
+    def copy(self, origin: str, place: str, digest: bytes) -> str | None:
+        """A copy of what stands at one place, beside another; None: it has another digest.
+
+        Raises OSError.
+        """
+        hasher = blake3()
+        with contextlib.ExitStack() as stack:
+            source = self.ground.open_file(origin)
+            stack.callback(os.close, source)
+            name, target = self._create(place)
+            stack.callback(os.close, target)
+            try:
+                while data := os.read(source, _COPY_BYTES):
+                    hasher.update(data)
+                    while data:
+                        data = data[os.write(target, data) :]
+            except OSError:
+                self.discard(name, place)
+                raise
+        if hasher.digest() == digest:
+            return name
+        self.discard(name, place)
+        return None
+
+    def sync(self, written: Sequence[tuple[str, str]]) -> None:
+        """Makes files durable, each known by its name and its place. Raises OSError."""
+        if self._syncfs is not None and len(written) > FEW:
+            if self._syncfs(self._fd):
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
+            return
+        for name, place in written:
+            fd = self.ground.open_beside(name, place)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def publish(self, name: str, place: str) -> None:
+        """Gives a synced file its place. Raises what Ground.put raises."""
+        self.ground.put(name, place)
+
+    def discard(self, name: str, place: str) -> None:
+        with contextlib.suppress(OSError):
+            self.ground.remove_beside(name, place)
+
+    def tells_case(self) -> bool:
+        """Whether the disk tells names apart that differ in case only."""
+        try:
+            twin = os.stat(self._name.swapcase(), dir_fd=self.ground.fd, follow_symlinks=False)
+        except OSError:
+            return True
+        held = os.fstat(self._fd)
+        return (twin.st_dev, twin.st_ino) != (held.st_dev, held.st_ino)
+
+    def close(self) -> None:
+        """Unlocks the tree; again does nothing."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(self._name, dir_fd=self.ground.fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _create(self, place: str) -> tuple[str, int]:
+        self._count += 1
+        name = f".{self._count}{self._tag}"
+        return name, self.ground.create(name, place)
+
+    def _sweep(self, folders: Iterable[str]) -> None:
+        """Removes what a run that was killed had written and not named."""
+        ours = re.compile(r"\.[0-9]+" + re.escape(self._tag))
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                for name in self.ground.names_in(folder):
+                    if ours.fullmatch(name):
+                        self.ground.remove_beside(name, f"{folder}/" if folder else "")
+
+
+def staging_names(target: str) -> tuple[str, str]:
+    """The name of the locked file for this tree, and what its temporary names end with; the same
+    in every run."""
+    tag = f".{blake3(target.encode(errors='replace')).hexdigest()[:8]}{_SUFFIX}"
+    stem = target.partition(":")[2].strip("/").replace("/", "-")
+    room = MOST_NAME_BYTES - len(tag) - 1
+    return f".{stem.encode()[:room].decode(errors='ignore')}{tag}", tag
+
+
+def disk_error(ground: Ground, error: OSError) -> PeerError:
+    """What a failed operation below the ground means for the whole tree."""
+    if error.errno in FULL:
+        return DiskFull(
+            f"no room in {ground.root} ({os.strerror(error.errno)}): make room and run the same "
+            "command again, what is there stays"
+        )
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+        return unwritable(ground.root, error)
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return TransferFailed(f"the disk under {ground.root} fails: {why}")
+
+
+def _syncfs() -> "ctypes._NamedFuncPointer | None":
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)

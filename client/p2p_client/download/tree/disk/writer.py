@@ -1,0 +1,184 @@
+"""Small contents from memory to their places: verified, written, made durable in batches, named.
+
+Two threads: one verifies and writes what comes next while the other makes the batch before durable
+and gives its files their names. So what the network brings is bounded by what the disk takes.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from p2p_client.download.part.assembly import settled
+from p2p_client.download.part.disk import FULL
+from p2p_client.download.tree.disk.staging import Staging, disk_error
+from p2p_client.errors import PeerError
+
+BATCH_FILES = 1_024
+BATCH_BYTES = 32 << 20
+BATCH_SECONDS = 1.0
+"""What is verified gets its name after so long at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A content as it came from somebody, unverified, and the files that are to have it."""
+
+    content: int
+    digest: bytes
+    files: Sequence[int]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told of what happens, in the event loop."""
+
+    verified: Callable[[int, int], None]  # content, bytes
+    named: Callable[[int], None]  # file
+    failed: Callable[[int, OSError], None]  # file
+
+
+class Writer:
+    """Run it beside those who `put`; `finish` when all is put."""
+
+    def __init__(self, staging: Staging, places: Sequence[str], watch: Watch) -> None:
+        self._staging = staging
+        self._places = places
+        self._watch = watch
+        self._threads = ThreadPoolExecutor(2, "p2p-tree")
+        self._written: list[tuple[str, int]] = []  # temporary name, file
+        self._written_bytes = 0
+        self._writing = asyncio.Lock()
+        self._naming: asyncio.Future[list[tuple[int, OSError | None]]] | None = None
+        self._named_at = asyncio.get_running_loop().time()
+
+    async def put(self, arrived: Sequence[Arrived]) -> list[int]:
+        """Verifies and writes; answers the contents whose bytes are not theirs.
+
+        Raises DiskFull, TransferFailed.
+        """
+        async with self._writing:
+            loop = asyncio.get_running_loop()
+            done = await settled(loop.run_in_executor(self._threads, self._write_here, arrived))
+            self._written += done.written
+            for content, size_bytes in done.verified:
+                self._written_bytes += size_bytes
+                self._watch.verified(content, size_bytes)
+            for file, error in done.failed:
+                self._watch.failed(file, error)
+            if done.full is not None:
+                raise disk_error(self._staging.ground, done.full)
+            if self._is_batch():
+                await self._name()
+        return done.bad
+
+    def add(self, name: str, file: int) -> None:
+        """A file that was written in another way, and verified."""
+        self._written.append((name, file))
+
+    async def name_in_time(self) -> None:
+        """Names what has waited for long; to be called now and then."""
+        async with self._writing:
+            if self._is_batch():
+                await self._name()
+
+    async def _name(self) -> None:
+        """Begins to make durable and to name what is written; waits for the batch before."""
+        await self._settle()
+        batch, self._written, self._written_bytes = self._written, [], 0
+        self._named_at = asyncio.get_running_loop().time()
+        if batch:
+            loop = asyncio.get_running_loop()
+            self._naming = loop.run_in_executor(self._threads, self._name_here, batch)
+
+    async def _settle(self) -> None:
+        naming, self._naming = self._naming, None
+        if naming is None:
+            return
+        try:
+            outcomes = await settled(naming)
+        except asyncio.CancelledError:
+            self._naming = naming
+            raise
+        for file, error in outcomes:
+            if error is None:
+                self._watch.named(file)
+            elif error.errno in FULL:
+                raise disk_error(self._staging.ground, error)
+            else:
+                self._watch.failed(file, error)
+
+    async def finish(self) -> None:
+        """Names all that is written, and makes the names durable. Raises DiskFull, …"""
+        async with self._writing:
+            await self._name()
+            await self._settle()
+        loop = asyncio.get_running_loop()
+        await settled(loop.run_in_executor(self._threads, self._staging.ground.sync_folders))
+
+    def close(self) -> None:
+        """Names what was verified, whatever has happened. Blocks for as long as a batch takes."""
+        self._threads.shutdown(wait=True)
+        if self._written:
+            try:
+                self._name_here(self._written)
+            except PeerError:
+                return  # the error that brought us here is the one to tell
+        self._written = []
+
+    def _is_batch(self) -> bool:
+        waited = asyncio.get_running_loop().time() - self._named_at
+        return (
+            len(self._written) >= BATCH_FILES
+            or self._written_bytes >= BATCH_BYTES
+            or (bool(self._written) and waited >= BATCH_SECONDS)
+        )
+
+    # -- in threads
+
+    def _write_here(self, arrived: Sequence[Arrived]) -> "_Written":
+        done = _Written()
+        for item in arrived:
+            if blake3(item.data).digest() != item.digest:
+                done.bad.append(item.content)
+                continue
+            for file in item.files:
+                try:
+                    done.written.append((self._staging.write(item.data, self._places[file]), file))
+                except OSError as error:
+                    if error.errno in FULL or error.errno == errno.EIO:
+                        done.full = error
+                        return done
+                    done.failed.append((file, error))
+            done.verified.append((item.content, len(item.data) * len(item.files)))
+        return done
+
+    def _name_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
+        try:
+            self._staging.sync([(name, self._places[file]) for name, file in batch])
+        except OSError as error:
+            raise disk_error(self._staging.ground, error) from None
+        outcomes: list[tuple[int, OSError | None]] = []
+        for name, file in batch:
+            try:
+                self._staging.publish(name, self._places[file])
+                outcomes.append((file, None))
+            except OSError as error:
+                self._staging.discard(name, self._places[file])
+                outcomes.append((file, error))
+        return outcomes
+
+
+@dataclass(slots=True)
+class _Written:
+    """What became of contents that arrived; `full` ended it early."""
+
+    bad: list[int] = field(default_factory=list)
+    written: list[tuple[str, int]] = field(default_factory=list)
+    verified: list[tuple[int, int]] = field(default_factory=list)
+    failed: list[tuple[int, OSError]] = field(default_factory=list)
+    full: OSError | None = None

@@ -1,0 +1,321 @@
+"""Fetching a tree into a folder: what is there is kept, what is missing comes, one word at the end.
+
+The order of things: the folder is held and the tree's own staging locked; what stands at its
+places is looked at, and what must not be replaced ends it all before a byte is fetched; then small
+contents come packed and large ones each by a download of its own.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from p2p_client.config import Settings
+from p2p_client.download.download import PATIENCE_SECONDS, Downloader
+from p2p_client.download.place import safe_name
+from p2p_client.download.tree.account import Account
+from p2p_client.download.tree.disk.ground import Ground
+from p2p_client.download.tree.disk.staging import Staging
+from p2p_client.download.tree.disk.survey import Survey, survey
+from p2p_client.download.tree.disk.writer import Watch, Writer
+from p2p_client.download.tree.events import TreeEvent, TreeFinished, TreeStarted
+from p2p_client.download.tree.givers import Givers, LocateMany
+from p2p_client.download.tree.large import LargeContents, copied
+from p2p_client.download.tree.packed import PackedSource
+from p2p_client.download.tree.plan import Content, Tree, Unfit, contents_of, has_twins, unfit
+from p2p_client.download.tree.small import SmallContents
+from p2p_client.errors import LocalRefusal, PeerError, TargetExists
+from p2p_client.memory import keep_freed_memory
+from p2p_client.models import Digest, Holding, Source
+from p2p_client.pace import Pace
+
+if TYPE_CHECKING:
+    from p2p_client.net.channels import PeerChannels
+
+LARGEST_PACKED_BYTES = 1 << 20
+"""What is larger has pieces, and several sources: it comes by a download of its own."""
+MOST_CALL_BYTES = 32 << 20
+SECONDS_OF_A_CALL = 5.0
+"""With a limit, a call is for no more than this takes: a source does not wait for a slow reader."""
+TICK_SECONDS = 0.2
+MOST_NAMED = 20
+_EMPTY = blake3().digest()
+
+
+class TreeDownloader:
+    """
+    Args:
+        pace: the limit of all downloads.
+    """
+
+    def __init__(
+        self,
+        locate: LocateMany,
+        channels: "PeerChannels",
+        settings: Settings,
+        pace: Pace,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._locate = locate
+        self._channels = channels
+        self._settings = settings
+        self._pace = pace
+        self._patience_seconds = patience_seconds
+        keep_freed_memory()
+
+    async def fetch(
+        self,
+        tree: Tree,
+        root: Path,
+        *,
+        overwrite: bool,
+        on_event: Callable[[TreeEvent], None],
+    ) -> TreeFinished:
+        """Brings the tree's files below `root`, which is made where only itself is missing.
+
+        Files that fail do not stop the others: `failed_files` counts them, each is told. Cancelling
+        keeps all that was verified.
+
+        Raises:
+            LocalRefusal: files that stand at their places are others (TargetExists), something else
+                is in the way, or the tree is being fetched already; before a byte is fetched.
+            DiskFull, TransferFailed: the disk takes no more; what is there stays.
+            DirectoryError: the first Locate failed.
+        """
+        with ExitStack() as stack:
+            ground = stack.enter_context(closing(Ground.open(root, overwrite=overwrite)))
+            places = [tree.place(file) for file in tree.files]
+            staging = Staging.open(ground, tree.target, places)
+            stack.enter_context(closing(staging))
+            return await _Run(self, tree, places, staging, on_event).fetch()
+
+    def connect(self, source: Source) -> PackedSource:
+        idle_seconds = self._settings.idle_timeout_seconds
+        return PackedSource(source, self._channels, idle_seconds, self._pace)
+
+    def small(self, run: "_Run", contents: Sequence[Content], givers: Givers) -> SmallContents:
+        limit = self._settings.limit_down_bytes_per_second
+        most_bytes = MOST_CALL_BYTES
+        if limit is not None:
+            most_bytes = min(most_bytes, int(limit * SECONDS_OF_A_CALL))
+        return SmallContents(
+            run.files,
+            contents,
+            givers,
+            run.account,
+            most_bytes=most_bytes,
+            patience_seconds=self._patience_seconds,
+        )
+
+    def large(self, run: "_Run", contents: Sequence[Content], givers: Givers) -> LargeContents:
+        asked: set[Digest] = set()
+
+        async def locate(digest: Digest) -> Sequence[Holding]:
+            """At first from what is known of the tree: no call for each of its files."""
+            if digest not in asked:
+                asked.add(digest)
+                if known := givers.holdings(digest):
+                    return known
+            return await self._locate([digest])
+
+        downloader = Downloader(
+            locate,
+            self._channels,
+            self._settings,
+            patience_seconds=self._patience_seconds,
+            pace=self._pace,
+        )
+        return LargeContents(run.files, run.places, contents, run.account, downloader)
+
+    def givers(self, run: "_Run", contents: Sequence[Content]) -> Givers:
+        return Givers(run.files, contents, self._locate)
+
+
+class _Run:
+    """One tree, from its locked staging to the end."""
+
+    def __init__(
+        self,
+        owner: TreeDownloader,
+        tree: Tree,
+        places: Sequence[str],
+        staging: Staging,
+        on_event: Callable[[TreeEvent], None],
+    ) -> None:
+        self.files = tree.files
+        self.places = places
+        self._owner = owner
+        self._staging = staging
+        self._root = staging.ground.root
+        self._path = self._root / tree.top
+        self._on_event = on_event
+        self.account = Account(self.files, self.places, self._root, on_event)
+        self._began_at = time.monotonic()
+        self._resumed_bytes = 0
+        self._left_out: list[Unfit] = []
+
+    async def fetch(self) -> TreeFinished:
+        self._left_out = self._unfit()
+        left_out = {item.at for item in self._left_out}
+        wanted = [at for at in range(len(self.files)) if at not in left_out]
+        found = await self._survey(wanted)
+        self._refuse(found)
+        there = set(found.right)
+        self._resumed_bytes = sum(self.files[at].size_bytes for at in there)
+        self.account.verified_bytes = self._resumed_bytes
+        self.account.files_done = len(there)
+        await self._fill([at for at in wanted if at not in there], found)
+        return self._finished()
+
+    # -- before a byte is fetched
+
+    def _unfit(self) -> list[Unfit]:
+        found: list[Unfit] = []
+        for at, place in enumerate(self.places):
+            try:
+                safe_name(place)
+            except LocalRefusal as error:
+                found.append(Unfit(at, error.reason, "its name is not safe"))
+        by_case = not has_twins(self.places) or self._staging.tells_case()
+        told = {item.at for item in found}
+        return found + [item for item in unfit(self.places, by_case=by_case) if item.at not in told]
+
+    async def _survey(self, wanted: Sequence[int]) -> Survey:
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(
+                survey, self._staging.ground, self.files, self.places, wanted, stop
+            )
+        finally:
+            stop.set()
+
+    def _refuse(self, found: Survey) -> None:
+        """Raises LocalRefusal, TargetExists: something stands where files should."""
+        if found.blocked:
+            named = [f"{self._root / self.places[at]} ({why})" for at, why in found.blocked.items()]
+            raise LocalRefusal(f"something is in the way of {_some(named)}: move it away")
+        if found.other and not self._staging.ground.overwrite:
+            named = [str(self._root / self.places[at]) for at in found.other]
+            raise TargetExists(
+                f"{len(named):,} of the files are there and different: {_some(named)}; replace "
+                "them with --overwrite, or choose another folder with -d"
+            )
+
+    # -- while it comes
+
+    async def _fill(self, missing: Sequence[int], found: Survey) -> None:
+        """Brings what is missing: out of the tree itself, or from others."""
+        account, watch = self.account, _Verified()
+        writer = Writer(self._staging, self.places, Watch(watch, account.named, account.unstorable))
+        try:
+            rest = await self._from_here(missing, found.right, writer)
+            contents = contents_of(self.files, rest)
+            small = [c for c in contents if c.size_bytes <= LARGEST_PACKED_BYTES]
+            large = [c for c in contents if c.size_bytes > LARGEST_PACKED_BYTES]
+            givers = self._owner.givers(self, small + large)
+            if contents:
+                await givers.locate()
+            self._tell_started(len(found.right), givers)
+            packed = self._owner.small(self, small, givers)
+            watch.small = packed
+            singles = self._owner.large(self, large, givers)
+            async with asyncio.TaskGroup() as tasks:
+                ticker = tasks.create_task(self._tick(writer))
+                async with asyncio.TaskGroup() as lanes:
+                    lanes.create_task(packed.run(writer, self._owner.connect))
+                    lanes.create_task(singles.run(self._staging, writer))
+                ticker.cancel()
+            await writer.finish()
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from None
+        finally:
+            writer.close()
+
+    async def _from_here(
+        self, missing: Sequence[int], right: Sequence[int], writer: Writer
+    ) -> list[int]:
+        """Writes what needs nobody: empty files, and contents that stand elsewhere in the tree.
+        Answers the others."""
+        there = {self.files[at].digest: at for at in right}
+        rest: list[int] = []
+        for at in missing:
+            file = self.files[at]
+            name: str | None = None
+            if not file.size_bytes and file.digest == _EMPTY:
+                name = self._staging.write(b"", self.places[at])
+            elif file.digest in there:
+                origin = self.places[there[file.digest]]
+                name = await copied(self._staging, origin, self.places[at], file.digest)
+            if name is None:
+                rest.append(at)
+            else:
+                writer.add(name, at)
+                self.account.verified_bytes += file.size_bytes
+        return rest
+
+    async def _tick(self, writer: Writer) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.account.progress(time.monotonic())
+            await writer.name_in_time()
+
+    # -- what is told
+
+    def _tell_started(self, resumed_files: int, givers: Givers) -> None:
+        account = self.account
+        self._on_event(
+            TreeStarted(
+                self._path,
+                len(self.files),
+                account.size_bytes,
+                resumed_files,
+                self._resumed_bytes,
+                givers.users,
+            )
+        )
+        for item in self._left_out:
+            account.failed(item.at, item.reason, item.message)
+
+    def _finished(self) -> TreeFinished:
+        account = self.account
+        account.progress(time.monotonic(), last=True)
+        finished = TreeFinished(
+            self._path,
+            len(self.files),
+            account.failed_count,
+            account.size_bytes,
+            account.tally.fetched_bytes,
+            self._resumed_bytes,
+            time.monotonic() - self._began_at,
+            account.tally.sources,
+        )
+        self._on_event(finished)
+        return finished
+
+
+class _Verified:
+    """Passes on what the writer verified; nothing before the small contents are known."""
+
+    def __init__(self) -> None:
+        self.small: SmallContents | None = None
+
+    def __call__(self, content: int, size_bytes: int) -> None:
+        if self.small is not None:
+            self.small.verified(content, size_bytes)
+
+
+def _some(named: Sequence[str]) -> str:
+    more = len(named) - MOST_NAMED
+    return ", ".join(named[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one to tell: what a user can act on before anything else."""
+    causes = [_first_of(e) if isinstance(e, BaseExceptionGroup) else e for e in group.exceptions]
+    return next((cause for cause in causes if isinstance(cause, PeerError)), causes[0])
