@@ -14,9 +14,10 @@ import random
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +330,7 @@ class Pulse:
 
     beats: int = 0
     refused: int = 0
+    why: Counter[str] = field(default_factory=Counter)
     interval_seconds: float = 0.0
     lease_seconds: float = 0.0
 
@@ -346,9 +348,10 @@ async def alive(o: argparse.Namespace) -> dict[str, object]:
                 await asyncio.sleep(pause)
                 try:
                     told = pb.HeartbeatResponse.FromString(await call(request))
-                except grpc.aio.AioRpcError:
+                except grpc.aio.AioRpcError as error:
                     pulse.refused += 1
-                    return
+                    pulse.why[f"{error.code().name}: {error.details()}"] += 1
+                    continue
                 pulse.beats += 1
                 pulse.interval_seconds = told.heartbeat_interval.ToTimedelta().total_seconds()
                 pulse.lease_seconds = told.lease_duration.ToTimedelta().total_seconds()
@@ -366,11 +369,12 @@ async def alive(o: argparse.Namespace) -> dict[str, object]:
             before = pulse.beats
             await asyncio.sleep(o.seconds)
             result = {
-                "sessions": o.peers - pulse.refused,
+                "sessions": o.peers,
                 "interval_seconds": pulse.interval_seconds,
                 "lease_seconds": pulse.lease_seconds,
                 "heartbeats_per_second": (pulse.beats - before) / o.seconds,
                 "refused": pulse.refused,
+                "why": dict(pulse.why.most_common(3)),
             }
             for each in lives:
                 each.cancel()
