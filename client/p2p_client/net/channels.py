@@ -49,6 +49,7 @@ PEER_OPTIONS: Options = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_frame_size", (16 << 20) - 1),
     ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+    ("grpc.http2.bdp_probe", 0),  # would raise the window far above that: no bound on memory
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),

@@ -59,10 +59,11 @@ def swap_for_symlink(file: Path) -> None:
 
 
 def swap_folder_for_symlink(file: Path) -> None:
-    outside = file.parent.parent / "outside"
+    beside_the_share = file.parents[2]  # within it the old content would be found again
+    outside = beside_the_share / "outside"
     outside.mkdir()
     (outside / file.name).write_bytes(b"\xee" * len(CONTENT))
-    file.parent.rename(file.parent.with_name("moved"))
+    file.parent.rename(beside_the_share / "moved")
     file.parent.symlink_to(outside)
 
 
