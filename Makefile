@@ -44,7 +44,7 @@ bench: setup ## measure beside other programs; writes docs/performance.md (ARGS=
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-directory: setup ## measure what a directory bears; writes docs/performance.md
-	@$(BIN)/python -m bench.directory $(BENCH)
+	@$(BIN)/python -m bench.directory $(ARGS)
 
 conformance: setup ## Python, Go and Node download from each other: nine pairs, in MB/s
 	@$(BIN)/python -m tests.conformance $(WRITE)

@@ -306,9 +306,11 @@ class Bench:
 
     def kept_alive(self) -> None:
         with directory(self.folder / "alive") as server:
-            self.load("register", server.port, peers=self.options.alive)
+            living = self.start_load("alive", server.port, peers=self.options.alive, seconds=60)
+            assert living.stdout is not None
+            living.stdout.readline()  # all are there
             before, began = server.cpu_seconds(), time.perf_counter()
-            found = self.load("alive", server.port, seconds=60)
+            found = self.result("alive", living)
             share = (server.cpu_seconds() - before) / (time.perf_counter() - began)
         self.row(
             f"{self.options.alive:,} peers held alive",
@@ -333,9 +335,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print only, leave the report alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="p2p-bench-") as folder:
-        body = (
-            f"Measured on {machine()}, generator included.\n\n{Bench(options, Path(folder)).run()}"
-        )
+        body = f"Measured {machine()}, generator included.\n\n{Bench(options, Path(folder)).run()}"
     print(body)
     if not options.dry:
         put_section("directory", "The directory", __doc__ or "", body)

@@ -14,9 +14,10 @@ import random
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -98,21 +99,21 @@ def percentile(values: list[float], share: float) -> float:
 # --- scenarios ------------------------------------------------------------------------------------
 
 
-async def register(o: argparse.Namespace) -> dict[str, object]:
-    """Peers come online; all of them hold one key and listen at one place."""
+@asynccontextmanager
+async def registrar(o: argparse.Namespace) -> AsyncIterator[Callable[[int], Awaitable[str]]]:
+    """Has a peer come online, by its number; its token. All of them hold one key, at one place."""
     pair: KeyPair = peer_key_pair()
     listener = await listen_as(pair)
-    tokens, peer_ids = [""] * o.peers, [f"peer-{number:016}" for number in range(o.peers)]
     async with connected(o.port, 8) as directories:
         info = await directories[0].info()
 
-        async def come(number: int) -> None:
+        async def come(number: int) -> str:
             directory = directories[number % len(directories)]
             challenge = (await directory.info()).challenge
             request = pb.RegisterRequest(
                 user=f"user{number}",
                 certificate_der=pair.certificate_der,
-                peer_id=peer_ids[number],
+                peer_id=peer_id_of(number),
                 challenge=challenge,
                 listed=True,
                 endpoints=[listener.endpoint],
@@ -121,14 +122,29 @@ async def register(o: argparse.Namespace) -> dict[str, object]:
                 info.directory_id, challenge, request.user, request.peer_id, pair.certificate_der
             )
             request.proof = sign(pair, signed)
-            tokens[number] = (await directory.send_register(request)).session_token
+            return (await directory.send_register(request)).session_token
 
-        started_at = time.perf_counter()
-        await in_parallel([lambda n=n: come(n) for n in range(o.peers)], 16)  # type: ignore[misc]
-        seconds = time.perf_counter() - started_at
+        yield come
         await asyncio.sleep(1)  # until the last of them has been dialled back
     listener.close()
-    Sessions(tokens, peer_ids).save(o.sessions)
+
+
+def peer_id_of(number: int) -> str:
+    return f"peer-{number:016}"
+
+
+async def register(o: argparse.Namespace) -> dict[str, object]:
+    """Peers come online."""
+    tokens = [""] * o.peers
+    async with registrar(o) as come:
+
+        async def note(number: int) -> None:
+            tokens[number] = await come(number)
+
+        started_at = time.perf_counter()
+        await in_parallel([lambda n=n: note(n) for n in range(o.peers)], 16)  # type: ignore[misc]
+        seconds = time.perf_counter() - started_at
+    Sessions(tokens, [peer_id_of(number) for number in range(o.peers)]).save(o.sessions)
     return {"peers": o.peers, "registrations_per_second": o.peers / seconds}
 
 
@@ -308,43 +324,61 @@ def heartbeat_request() -> bytes:
     ).SerializeToString()
 
 
-async def alive(o: argparse.Namespace) -> dict[str, object]:
-    """All sessions heartbeat at the interval that they are told, for so many seconds."""
-    sessions = Sessions.load(o.sessions)
-    request, beats, refused = heartbeat_request(), 0, 0
-    intervals: list[float] = []
-    async with connected(o.port, 16) as directories:
-        ends_at = time.perf_counter() + o.seconds
-        first = await raw_method(directories[0], "Heartbeat", sessions.tokens[0])(request)
-        told = pb.HeartbeatResponse.FromString(first)
-        interval = told.heartbeat_interval.ToTimedelta().total_seconds()
-        rng = random.Random(1)
+@dataclass
+class Pulse:
+    """What the heartbeats of all peers came to."""
 
-        async def live(number: int) -> None:
-            nonlocal beats, refused
-            call = raw_method(directories[number % 16], "Heartbeat", sessions.tokens[number])
-            pause = rng.random() * interval
-            while time.perf_counter() + pause < ends_at:
+    beats: int = 0
+    refused: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+    interval_seconds: float = 0.0
+    lease_seconds: float = 0.0
+
+
+async def alive(o: argparse.Namespace) -> dict[str, object]:
+    """Peers come online, and each heartbeats at the interval that it is told. Prints a line when
+    all are there and heartbeat at the last of the intervals; counts for so many seconds then."""
+    request, pulse, rng = heartbeat_request(), Pulse(), random.Random(1)
+    async with connected(o.port, 16) as directories, registrar(o) as come:
+
+        async def live(number: int, token: str) -> None:
+            call = raw_method(directories[number % 16], "Heartbeat", token)
+            pause = rng.random()
+            while True:
                 await asyncio.sleep(pause)
                 try:
-                    await call(request)
-                    beats += 1
-                except grpc.aio.AioRpcError:
-                    refused += 1
-                pause = interval * (0.9 + 0.1 * rng.random())
+                    told = pb.HeartbeatResponse.FromString(await call(request))
+                except grpc.aio.AioRpcError as error:
+                    pulse.refused += 1
+                    pulse.why[f"{error.code().name}: {error.details()}"] += 1
+                    continue
+                pulse.beats += 1
+                pulse.interval_seconds = told.heartbeat_interval.ToTimedelta().total_seconds()
+                pulse.lease_seconds = told.lease_duration.ToTimedelta().total_seconds()
+                pause = pulse.interval_seconds * (0.9 + 0.1 * rng.random())
 
         async with asyncio.TaskGroup() as tasks:
-            for number in range(len(sessions.tokens)):
-                tasks.create_task(live(number))
-        await asyncio.sleep(max(0.0, ends_at - time.perf_counter()))
-    intervals.append(interval)
-    return {
-        "sessions": len(sessions.tokens),
-        "interval_seconds": interval,
-        "lease_seconds": told.lease_duration.ToTimedelta().total_seconds(),
-        "heartbeats_per_second": beats / o.seconds,
-        "refused": refused,
-    }
+            lives: list[asyncio.Task[None]] = []
+
+            async def begin(number: int) -> None:
+                lives.append(tasks.create_task(live(number, await come(number))))
+
+            await in_parallel([lambda n=n: begin(n) for n in range(o.peers)], 16)  # type: ignore[misc]
+            await asyncio.sleep(o.settle)
+            print(json.dumps({"alive": o.peers}), flush=True)
+            before = pulse.beats
+            await asyncio.sleep(o.seconds)
+            result = {
+                "sessions": o.peers,
+                "interval_seconds": pulse.interval_seconds,
+                "lease_seconds": pulse.lease_seconds,
+                "heartbeats_per_second": (pulse.beats - before) / o.seconds,
+                "refused": pulse.refused,
+                "why": dict(pulse.why.most_common(3)),
+            }
+            for each in lives:
+                each.cancel()
+    return result
 
 
 async def idle(o: argparse.Namespace) -> dict[str, object]:
@@ -421,6 +455,7 @@ def main() -> None:
     parser.add_argument("--resources", type=int, default=20_000)
     parser.add_argument("--peers", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--settle", type=float, default=15)
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--method", default="Heartbeat")
