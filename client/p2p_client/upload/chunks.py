@@ -1,8 +1,7 @@
 """Chunks as they go on the wire, without a copy in protobuf's memory on the way.
 
 A FetchFileResponse that holds nothing but `data` is its tag, the length, and the bytes. protobuf
-would copy them into a message and out of it again; that is half of what sending costs in Python
-(bench/codec.py). Anything else a stream sends is left to protobuf.
+would copy them into a message and out of it again. Whatever else a stream sends is left to it.
 """
 
 from collections.abc import Mapping, Sequence
