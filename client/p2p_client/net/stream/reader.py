@@ -101,6 +101,10 @@ class Reader:
                 news = self._call(new=True)
         except (ConnectionGone, StreamBroken, Stalled) as error:
             self._give(error)
+        except Exception as error:
+            # Out of memory, say: whoever waits must hear of it, or would wait for ever.
+            why = str(error) or type(error).__name__
+            self._give(ConnectionGone(f"could not be read here: {why}"))
         else:
             self._give(news)
 
@@ -162,6 +166,8 @@ class Reader:
     def _give(self, news: News | Failure) -> None:
         """Waits while enough is waiting to be taken; that time is not the source's."""
         self._has_news = True
+        if self._is_cancelled:
+            return  # nobody takes anything any more: there would be no end of the wait
         self._ahead.acquire()
         self._heard_at = max(self._heard_at, time.monotonic())
         if not self._is_cancelled:
