@@ -38,6 +38,7 @@ class Request:
     metadata: Sequence[tuple[str, str]]
     message: bytes
     first_block_bytes: int
+    most_ahead_bytes: int | None = None  # of what was read; None: the usual window
 
 
 News = memoryview | QueueStatus | CallStatus
@@ -177,5 +178,8 @@ class Reader:
                 self._is_cancelled = True
 
     def _block(self) -> memoryview:
-        size_bytes, self._next_block_bytes = self._next_block_bytes, BLOCK_BYTES
+        """Small ones where little is to be ahead: none crosses the end of a whole one."""
+        left = self._next_block_bytes
+        size_bytes = min(left, self._request.most_ahead_bytes or left)
+        self._next_block_bytes = left - size_bytes or BLOCK_BYTES
         return new_block(size_bytes)

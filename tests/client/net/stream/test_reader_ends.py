@@ -98,3 +98,25 @@ async def test_a_thread_that_fails_in_an_unforeseen_way_tells_whoever_waits(
             async for _ in opened(streams, endpoint):
                 pass
         await until_no_thread_is_left()
+
+
+async def test_a_slow_taker_is_not_sent_more_than_it_asked_for(streams: Streams) -> None:
+    sent = 0
+
+    async def answer(call: RawCall) -> None:
+        nonlocal sent
+        await call.headers()
+        while True:
+            await call.data(message(CONTENT[:10_000]))
+            sent += 10_000
+
+    request = Request("/p2p.v1.PeerService/FetchFile", (), b"", 1 << 20, most_ahead_bytes=40_000)
+    async with raw_source(answer) as endpoint:
+        reader = streams.open(endpoint, None, request, 5)
+        for _ in range(200):
+            before = sent
+            await asyncio.sleep(0.02)
+        reader.cancel()
+
+    assert sent == before
+    assert sent < 1 << 20  # four small blocks, one that fills, and the window; else 12 MiB
