@@ -1,4 +1,4 @@
-"""What is still under way in threads when a stream ends, and what is left of the hash of the whole."""
+"""What is under way in threads when a stream ends, and what is left of the hash of the whole."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,15 +37,19 @@ async def test_a_stream_with_a_bad_piece_is_not_over_before_its_other_writes_are
     await writer.take(memoryview(bytes(2 * size)))
     first, second = threads.under_way
 
-    settling = asyncio.ensure_future(writer.settle())
-    first.set_result(False)
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert not settling.done()
-    second.set_result(True)
+    async def settle() -> None:
+        with pytest.raises(BadPiece):
+            await writer.settle()
 
-    with pytest.raises(BadPiece):
-        await settling
+    async with asyncio.TaskGroup() as tasks:
+        settling = tasks.create_task(settle())
+        first.set_result(False)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        was_over = settling.done()
+        second.set_result(True)
+
+    assert not was_over
     assert verified == []
 
 

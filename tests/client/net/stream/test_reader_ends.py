@@ -44,8 +44,9 @@ def stream_threads() -> list[threading.Thread]:
 
 async def until_no_thread_is_left() -> None:
     async with asyncio.timeout(5):
-        while stream_threads():
-            await asyncio.sleep(0.01)
+        for thread in stream_threads():
+            await asyncio.to_thread(thread.join, 5)
+    assert not stream_threads()
 
 
 async def test_a_call_that_is_cancelled_while_much_waits_to_be_taken_leaves_no_thread(
