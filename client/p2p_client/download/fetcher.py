@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _FETCH_FILE = "/p2p.v1.PeerService/FetchFile"
 STALLED = "STALLED"
 QUEUED = "QUEUED"
+AHEAD_SECONDS = 1.0
+LEAST_AHEAD_BYTES = 32 << 10
+"""How much a source may send before we have taken it, where we take it at a limited rate."""
 END_SECONDS = 1.0
 """How long a source may take to end a stream of which we have all; it does not matter why."""
 
@@ -128,7 +131,12 @@ class Fetcher:
             wait_in_queue=True,
         )
         first_bytes = min(limit, BLOCK_BYTES - offset % BLOCK_BYTES)
-        return Request(_FETCH_FILE, self._metadata(), request.SerializeToString(), first_bytes)
+        ahead_bytes = None
+        if self._pace.bytes_per_second is not None:
+            # Much more than that and the source takes us for dead, before we read on.
+            ahead_bytes = max(LEAST_AHEAD_BYTES, int(self._pace.bytes_per_second * AHEAD_SECONDS))
+        encoded = request.SerializeToString()
+        return Request(_FETCH_FILE, self._metadata(), encoded, first_bytes, ahead_bytes)
 
     def report(self, piece: PieceIndex) -> None:
         """Has the source told, beside everything else, that it sent a bad piece."""

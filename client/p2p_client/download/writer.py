@@ -65,9 +65,17 @@ class PieceWriter:
                 await self._hand_over(None)
 
     async def settle(self) -> None:
-        """Waits for the threads that work for it, and judges what they did."""
-        while self._jobs:
-            await self._settle_oldest()
+        """Waits for the threads that work for it, and judges what they did.
+
+        Raises BadPiece, and what writing raises, but not before all have stopped: their pieces
+        may be another stream's the moment this one is over.
+        """
+        try:
+            while self._jobs:
+                await self._settle_oldest()
+        finally:
+            if left := {job.done for job in self._jobs if not job.done.done()}:
+                await asyncio.wait(left)
 
     def leave(self) -> None:
         """The stream is over: what was not judged by now does not count."""

@@ -76,7 +76,15 @@ class Whole:
                 self._hasher.update(view)
                 self._hashed_bytes += len(view)
         finally:
+            self._drop_passed()
             self._hash_kept()
+
+    def _drop_passed(self) -> None:
+        """What was kept, but read back with what lies before it: its turn is over."""
+        with self._guard:
+            for offset in [at for at in self._kept if at < self._hashed_bytes]:
+                del self._kept[offset]
+                self._promised_bytes -= self._promised.pop(offset)
 
     def _hash_kept(self) -> None:
         while True:

@@ -110,8 +110,9 @@ class Connection:
 
     def abort(self) -> None:
         """Makes a read that is under way in another thread end."""
+        # Not SSLSocket's own: that takes TLS away from under the read.
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def begin(
         self, path: str, metadata: Iterable[tuple[str, str]], request: bytes, messages: Messages

@@ -38,6 +38,7 @@ class Request:
     metadata: Sequence[tuple[str, str]]
     message: bytes
     first_block_bytes: int
+    most_ahead_bytes: int | None = None  # of what was read; None: the usual window
 
 
 News = memoryview | QueueStatus | CallStatus
@@ -101,6 +102,10 @@ class Reader:
                 news = self._call(new=True)
         except (ConnectionGone, StreamBroken, Stalled) as error:
             self._give(error)
+        except Exception as error:
+            # Out of memory, say: whoever waits must hear of it, or would wait for ever.
+            why = str(error) or type(error).__name__
+            self._give(ConnectionGone(f"could not be read here: {why}"))
         else:
             self._give(news)
 
@@ -162,6 +167,8 @@ class Reader:
     def _give(self, news: News | Failure) -> None:
         """Waits while enough is waiting to be taken; that time is not the source's."""
         self._has_news = True
+        if self._is_cancelled:
+            return  # nobody takes anything any more: there would be no end of the wait
         self._ahead.acquire()
         self._heard_at = max(self._heard_at, time.monotonic())
         if not self._is_cancelled:
@@ -171,5 +178,8 @@ class Reader:
                 self._is_cancelled = True
 
     def _block(self) -> memoryview:
-        size_bytes, self._next_block_bytes = self._next_block_bytes, BLOCK_BYTES
+        """Small ones where little is to be ahead: none crosses the end of a whole one."""
+        left = self._next_block_bytes
+        size_bytes = min(left, self._request.most_ahead_bytes or left)
+        self._next_block_bytes = left - size_bytes or BLOCK_BYTES
         return new_block(size_bytes)

@@ -12,7 +12,7 @@ from p2p_client.net.stream.reader import Reader, Request
 KEPT_SECONDS = 10.0
 MOST_KEPT = 16
 
-_Key = tuple[Endpoint, bytes | None]
+_Key = tuple[Endpoint, bytes | None, int]
 
 
 class Streams:
@@ -39,12 +39,13 @@ class Streams:
 
         Raises CertificateUnfit.
         """
-        key = endpoint, certificate_der
+        window_bytes = min(self._window_bytes, request.most_ahead_bytes or self._window_bytes)
+        key = endpoint, certificate_der, window_bytes
         context = self._context_of(certificate_der) if certificate_der is not None else None
 
         def connect(new: bool) -> Connection:
             kept = None if new else self._take(key)
-            return kept or Connection.open(endpoint, PEER_NAME, context, self._window_bytes)
+            return kept or Connection.open(endpoint, PEER_NAME, context, window_bytes)
 
         return Reader(
             request, connect, lambda connection: self._keep(key, connection), idle_timeout_seconds

@@ -7,7 +7,7 @@ and gives its files their names. So what the network brings is bounded by what t
 import asyncio
 import errno
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -53,6 +53,7 @@ class Writer:
         self._written: list[tuple[str, int]] = []  # temporary name, file
         self._written_bytes = 0
         self._writing = asyncio.Lock()
+        self._putting: Future[_Written] | None = None
         self._naming: asyncio.Future[list[tuple[int, OSError | None]]] | None = None
         self._named_at = asyncio.get_running_loop().time()
 
@@ -62,8 +63,9 @@ class Writer:
         Raises DiskFull, TransferFailed.
         """
         async with self._writing:
-            loop = asyncio.get_running_loop()
-            done = await settled(loop.run_in_executor(self._threads, self._write_here, arrived))
+            self._putting = self._threads.submit(self._write_here, arrived)
+            done = await settled(asyncio.wrap_future(self._putting))
+            self._putting = None
             self._written += done.written
             for content, size_bytes in done.verified:
                 self._written_bytes += size_bytes
@@ -123,6 +125,9 @@ class Writer:
     def close(self) -> None:
         """Names what was verified, whatever has happened. Blocks for as long as a batch takes."""
         self._threads.shutdown(wait=True)
+        if self._putting is not None and self._putting.exception() is None:
+            # Its `put` was cancelled: these would be left under names that nobody knows.
+            self._written += self._putting.result().written
         if self._written:
             try:
                 self._name_here(self._written)
