@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from p2p_client.answers import PAGE_SIZE, Answers
 from p2p_client.config import Address, Settings
 from p2p_client.content.digest import parse_prefix
 from p2p_client.download.download import Downloader
@@ -30,7 +29,10 @@ from p2p_client.download.place import safe_name
 from p2p_client.download.tree.events import TreeEvent, TreeFinished
 from p2p_client.download.tree.plan import Tree
 from p2p_client.errors import LocalRefusal, NotFound, PeerError, UsageError
-from p2p_client.finding import find_tree
+from p2p_client.finding.answers import PAGE_SIZE, Answers
+from p2p_client.finding.resolve import Content, contents_of, resolve
+from p2p_client.finding.trees import find_tree
+from p2p_client.finding.watching import watch
 from p2p_client.membership.driver import Membership
 from p2p_client.models import (
     Digest,
@@ -49,9 +51,7 @@ from p2p_client.net.directory.watch import OpenWatch
 from p2p_client.net.endpoints import candidate_endpoints
 from p2p_client.net.identity import Identity, load_or_create
 from p2p_client.net.trust import KnownDirectories
-from p2p_client.resolve import Content, contents_of, resolve
 from p2p_client.state import Joined, StateFolder, default_state_dir
-from p2p_client.watching import watch
 
 if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
     from p2p_client.library.events import LibraryEvent
