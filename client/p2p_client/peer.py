@@ -14,50 +14,39 @@ then on. Its background work (heartbeats, announcing, hashing, serving) lives as
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from p2p_client.answers import PAGE_SIZE, Answers
 from p2p_client.config import Address, Settings
-from p2p_client.content.digest import parse_prefix
 from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Finished
 from p2p_client.download.place import safe_name
 from p2p_client.download.tree.events import TreeEvent, TreeFinished
 from p2p_client.download.tree.plan import Tree
-from p2p_client.errors import LocalRefusal, NotFound, PeerError, UsageError
-from p2p_client.finding import find_tree
+from p2p_client.errors import LocalRefusal, PeerError, UsageError
+from p2p_client.finding.finder import Finder
+from p2p_client.finding.resolve import Content
 from p2p_client.membership.driver import Membership
 from p2p_client.models import (
     Digest,
     Endpoint,
-    Happened,
     Holding,
-    ListedPeer,
-    ListedResource,
     PeerId,
-    Query,
-    WatchEvent,
 )
 from p2p_client.net.channels import PeerChannels
 from p2p_client.net.directory import DirectoryClient
-from p2p_client.net.directory.watch import OpenWatch
 from p2p_client.net.endpoints import candidate_endpoints
 from p2p_client.net.identity import Identity, load_or_create
 from p2p_client.net.trust import KnownDirectories
-from p2p_client.resolve import Content, contents_of, resolve
 from p2p_client.state import Joined, StateFolder, default_state_dir
-from p2p_client.watching import watch
 
 if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
     from p2p_client.library.events import LibraryEvent
     from p2p_client.sharing import ShareReady, Sharing
 
-MOST_MATCHES_TO_CHOOSE_FROM = 10_000
 REPORT_GRACE_SECONDS = 0.5
 """How long a peer that is left waits for sources to be told of bad pieces, if there were any."""
 
@@ -65,7 +54,7 @@ Notice = Callable[[str], None]
 T = TypeVar("T")
 
 
-class Peer:
+class Peer(Finder):
     """One peer of one user; see the module's example. Not to be entered twice.
 
     Args:
@@ -79,6 +68,7 @@ class Peer:
     def __init__(
         self, settings: Settings | None = None, *, on_notice: Notice | None = None
     ) -> None:
+        super().__init__(self._call)
         self._settings = settings or Settings()
         self._on_notice = on_notice or (lambda _: None)
         self._tasks = asyncio.TaskGroup()
@@ -106,7 +96,6 @@ class Peer:
             timeout_seconds=self._settings.directory_timeout_seconds,
         )
         self._channels = PeerChannels(insecure=self._insecure)
-        self._answers = Answers(self._call)
         self._downloader = Downloader(self._locate, self._channels, self._settings)
         self._failure = asyncio.get_running_loop().create_future()
         await self._tasks.__aenter__()
@@ -318,91 +307,6 @@ class Peer:
     def _directory_time(self) -> datetime:
         assert self._membership is not None
         return self._membership.clock.now(time.monotonic())
-
-    # --- finding -------------------------------------------------------------------------------
-
-    async def search(
-        self, query: Query | str = "", *, limit: int = PAGE_SIZE
-    ) -> list[ListedResource]:
-        """The first `limit` resources that fit; a string is taken as words of the path.
-
-        Raises: UsageError for a query that no directory takes (a word too long); DirectoryError.
-        """
-        wanted = Query(text=query) if isinstance(query, str) else query
-        found: list[ListedResource] = []
-        async for page in self._answers.pages(wanted, limit):
-            found += page
-        return found[:limit]
-
-    async def peers(self, user: str = "") -> list[ListedPeer]:
-        """Who is online and shares, by user; of one user where named. Raises: DirectoryError."""
-        return await self._answers.peers(user)
-
-    async def watch(
-        self, query: Query | str = "", *, only_new: bool = False, with_peers: bool = True
-    ) -> AsyncGenerator[WatchEvent, None]:
-        """What becomes of the resources that fit, and which peers come and go, until left.
-
-        First what is there now (unless `only_new`), then CAUGHT_UP, then each change as it happens.
-        Goes on by itself after a lost connection or a restart of the directory; STARTED_ANEW says
-        that something may be missing, and all that is there follows again. Leave it with `break`
-        inside `contextlib.aclosing`, or cancel its task.
-
-        Raises: UsageError for a query that no directory takes; DirectoryError where the watch
-        cannot begin, or cannot go on for good.
-        """
-        wanted = Query(text=query) if isinstance(query, str) else query
-
-        def open_at(token: str) -> Awaitable[OpenWatch]:
-            return self._call(
-                lambda directory: directory.watch(
-                    wanted, token, only_new=only_new, with_peers=with_peers
-                )
-            )
-
-        async with aclosing(watch(open_at)) as events:
-            async for event in events:
-                yield event
-
-    async def appears(self, target: str, *, owner: str | None = None) -> Content:
-        """Waits until somebody online shares what a TARGET means; the one content it is then.
-
-        Raises: UsageError; Ambiguous; DirectoryError as `watch` does.
-        """
-        last_part = target.rpartition("/")[2].rpartition(":")[2]
-        prefix = parse_prefix(target)
-        about = Query(digest_prefix=prefix) if prefix else Query(text=last_part)
-        async with aclosing(self.watch(about, only_new=True, with_peers=False)) as events:
-            async for event in events:  # the first says that the watch is on
-                if event.kind is Happened.GONE:
-                    continue
-                try:
-                    return await self.resolve(target, owner=owner)
-                except NotFound:
-                    continue
-        raise AssertionError("a watch never ends by itself")
-
-    async def resolve(self, target: str, *, owner: str | None = None) -> Content:
-        """The one content that a TARGET means. Raises: UsageError, NotFound, Ambiguous."""
-        return await resolve(target, owner, self._matches, self._is_online)
-
-    async def find_tree(self, target: str, *, owner: str | None = None) -> Tree | None:
-        """The files that `OWNER:FOLDER/` or a glob means; None: it is the very name of one file.
-
-        Raises: UsageError, NotFound, Ambiguous, LocalRefusal for absurdly many.
-        """
-        return await find_tree(target, owner, self._answers.pages, self._is_online)
-
-    async def choices(self, name: str) -> list[Content]:
-        """Every different content with this path or basename, for a person to choose from."""
-        query = Query(path=name) if "/" in name else Query(name=name)
-        return contents_of(await self._matches(query))
-
-    async def _matches(self, query: Query) -> list[ListedResource]:
-        return await self.search(query, limit=MOST_MATCHES_TO_CHOOSE_FROM)
-
-    async def _is_online(self, user: str) -> bool:
-        return bool(await self.peers(user))
 
     # --- fetching ------------------------------------------------------------------------------
 

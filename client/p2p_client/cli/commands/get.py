@@ -82,7 +82,7 @@ def get(
     from p2p_client.cli.failures import Stopped
     from p2p_client.cli.progress import DownloadView
     from p2p_client.cli.run import run
-    from p2p_client.download.tree.targets import is_tree_target
+    from p2p_client.finding.targets import is_tree_target
 
     options = context.ensure_object(GlobalOptions)
     settings = options.settings(limit_down=limit_down, limit_up=limit_up)

@@ -15,8 +15,8 @@ from p2p_client.config import Settings
 from p2p_client.download.place import safe_name
 from p2p_client.download.tree.events import TreeFinished
 from p2p_client.download.tree.plan import Tree
-from p2p_client.download.tree.targets import is_tree_target
 from p2p_client.errors import UsageError
+from p2p_client.finding.targets import is_tree_target
 from p2p_client.peer import Peer
 
 

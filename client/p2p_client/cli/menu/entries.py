@@ -11,9 +11,9 @@ from p2p_client.cli.run import tell_first_contact
 from p2p_client.cli.sizes import show_size
 from p2p_client.config import Settings
 from p2p_client.errors import PeerError
+from p2p_client.finding.resolve import Content
 from p2p_client.models import Endpoint, ListedResource
 from p2p_client.peer import Peer
-from p2p_client.resolve import Content
 from p2p_client.sharing import ShareReady
 
 ENTRIES = (

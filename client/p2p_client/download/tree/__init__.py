@@ -1,1 +1,1 @@
-"""Many files at once: which ones a target means, who gives them, how they come to stand on disk."""
+"""Many files at once: who gives which of them, and how they come to stand on disk."""

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from p2p_client.download.tree.plan import Tree, TreeFile
-from p2p_client.download.tree.targets import Pattern
 from p2p_client.errors import Ambiguous, LocalRefusal, NotFound, UsageError
+from p2p_client.finding.resolve import MOST_CANDIDATES_NAMED, IsOnline
+from p2p_client.finding.targets import Pattern
 from p2p_client.models import ListedResource, Query
-from p2p_client.resolve import MOST_CANDIDATES_NAMED, IsOnline
 
 Pages = Callable[[Query], AsyncIterator[Sequence[ListedResource]]]
 """All pages of what a query finds, in order."""

@@ -9,8 +9,9 @@ import pytest
 from tests.support.fake_directory import FakeDirectory
 
 from p2p.v1 import directory_pb2 as pb
-from p2p_client import Peer, Settings, watching
+from p2p_client import Peer, Settings
 from p2p_client.errors import DirectoryRefused
+from p2p_client.finding import watching
 from p2p_client.models import Happened, Query, WatchEvent
 
 

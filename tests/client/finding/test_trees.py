@@ -7,9 +7,9 @@ import pytest
 from blake3 import blake3
 
 from p2p_client.download.tree.plan import Tree
-from p2p_client.download.tree.targets import is_tree_target
 from p2p_client.errors import Ambiguous, NotFound
-from p2p_client.finding import find_tree
+from p2p_client.finding.targets import is_tree_target
+from p2p_client.finding.trees import find_tree
 from p2p_client.models import (
     Digest,
     ListedPeer,

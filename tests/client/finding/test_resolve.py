@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from p2p_client.errors import Ambiguous, NotFound, UsageError
+from p2p_client.finding.resolve import Content, resolve
 from p2p_client.models import (
     Digest,
     ListedPeer,
@@ -14,7 +15,6 @@ from p2p_client.models import (
     Query,
     Resource,
 )
-from p2p_client.resolve import Content, resolve
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -1,0 +1,1 @@
+"""What a person asks for, as questions to the directory: searches, TARGETs, trees, watches."""
