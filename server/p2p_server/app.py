@@ -251,17 +251,21 @@ class _Pulse:
         self._store = store
         self._directory = directory
         self._beats = 0
+        self._is_unsure = True  # whether the store did not answer the last ping
 
     async def beat(self) -> None:
         """Raises StoreUnavailable, also for a store that does not answer."""
         sessions = self._directory.sessions
-        await sessions.sweep()
         self._beats += 1
         try:
             async with asyncio.timeout(STORE_SILENT_SECONDS):
+                await sessions.sweep()
                 await sessions.look_for_others()
-                if self._beats % BEATS_PER_PING == 0:
+                # Once it failed, only a ping shows that all is well again: a look proves little.
+                if self._is_unsure or self._beats % BEATS_PER_PING == 0:
+                    self._is_unsure = True
                     await self._store.ping()
+                    self._is_unsure = False
         except TimeoutError:
             raise StoreUnavailable from None
 

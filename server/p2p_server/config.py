@@ -89,7 +89,9 @@ def parse_lease(seconds: float) -> float:
 def without_password(url: str) -> str:
     """Which database that is, for logs and errors. Raises ValueError."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    # To the last @: a password may have, against the rules, a character that ends it too early.
+    place = url.partition("://")[2].rpartition("@")[2]
+    return f"{parts.scheme}://{place.partition('?')[0].partition('#')[0]}"
 
 
 def database_of(store: str | None, state_dir: Path | None) -> Path | PostgresUrl:

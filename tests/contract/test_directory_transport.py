@@ -1,7 +1,7 @@
 """What holds for the connection: sizes, metadata, unknown methods, health and reflection."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import grpc
@@ -17,8 +17,10 @@ from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
 from p2p_server.app import running
 from p2p_server.config import Address, Config, LogFormat
+from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import Limits
 from p2p_server.rpc.serve import ListenFailed
+from p2p_server.store.sqlite import SqliteStore
 
 SERVICE = "p2p.v1.DirectoryService"
 
@@ -238,3 +240,48 @@ async def test_the_wildcard_address_serves_ipv4_and_ipv6(tmp_path: Path) -> None
             async with RawDirectory.at(host, directory.listen.port) as raw:
                 alice = await raw.register("alice" + host.replace(":", "-"))
                 assert alice.granted.observed_host == host
+
+
+async def told(watch: AsyncIterator[health_pb2.HealthCheckResponse]) -> int:
+    return int((await anext(watch)).status)
+
+
+async def test_health_does_not_flicker_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_full = False
+    ping = SqliteStore.ping
+
+    async def ping_or_fail(store: SqliteStore) -> None:
+        if is_full:
+            raise StoreUnavailable
+        await ping(store)
+
+    monkeypatch.setattr(SqliteStore, "ping", ping_or_fail)
+    status = health_pb2.HealthCheckResponse
+    async with directory_running(tmp_path) as (_, raw):
+        stub = health_pb2_grpc.HealthStub(raw.channel)
+        watch = aiter(stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=60))
+        assert (await anext(watch)).status == status.SERVING
+
+        is_full = True
+        assert (await anext(watch)).status == status.NOT_SERVING
+        async with asyncio.TaskGroup() as tasks:
+            seen = tasks.create_task(told(watch))
+            await asyncio.sleep(1.5)  # six beats
+
+            assert not seen.done()
+            is_full = False
+        assert seen.result() == status.SERVING
+
+
+async def test_heartbeats_are_heard_however_many_wait_for_a_stalled_store(tmp_path: Path) -> None:
+    async with directory_running(tmp_path, limits=Limits(max_calls=2)) as (_, raw):
+        alice = await raw.share("alice")
+        with database_locked(tmp_path / "directory.db"):
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(3):
+                    tasks.create_task(failure(raw.register("bob")))
+                await asyncio.sleep(0.2)
+
+                await alice.heartbeat()

@@ -86,3 +86,10 @@ def test_a_database_is_named_without_its_password() -> None:
     assert isinstance(database, PostgresUrl)
     assert database.url.endswith("sslmode=require")
     assert str(database) == "postgresql://db.example:5433/p2p"
+
+
+@pytest.mark.parametrize("secret", ["se/cret", "se?cret", "se#cret", "se@cret", "1/cret"])
+def test_a_password_is_not_shown_even_if_it_breaks_the_url(secret: str) -> None:
+    shown = str(PostgresUrl(f"postgresql://ann:{secret}@db.example/p2p?sslmode=require"))
+
+    assert shown == "postgresql://db.example/p2p"

@@ -143,6 +143,7 @@ class Directory:
             shared: the same store, where other instances use it too.
         """
         self._store = store
+        self._is_shared = shared is not None  # then others tell what they change
         self._clock = clock
         self._limits = limits
         self._tell = tell
@@ -187,7 +188,7 @@ class Directory:
         self.feed.end(ShuttingDown())
 
     def _tell_session(self, event: Event) -> None:
-        if isinstance(event, Removed):
+        if isinstance(event, Removed) and not self._is_shared:
             self.feed.lose()  # another process did it; it tells us nothing more
         self._tell(event)
 

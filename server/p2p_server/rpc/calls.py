@@ -27,8 +27,9 @@ from p2p_server.rpc.status import InternalError, to_status
 from p2p_server.rpc.streams import CallerGone
 
 # Of the calls that may run at once, so many are there for these; the rest is kept for those that
-# keep peers listed.
-_SHARES: Final = {"Query": 0.5, "ListPeers": 0.5, "Locate": 0.7, "Announce": 0.8}
+# keep peers listed. Heartbeats cost little, and one that waits for a stalled store has renewed its
+# lease before: many more of them may wait.
+_SHARES: Final = {"Query": 0.5, "ListPeers": 0.5, "Locate": 0.7, "Announce": 0.8, "Heartbeat": 16.0}
 LONGEST_CALL_SECONDS: Final = 30.0  # less when the caller's deadline is nearer
 _STREAMS: Final = frozenset({"Watch"})
 _REFUSING_SECONDS: Final = 2.0

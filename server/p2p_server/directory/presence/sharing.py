@@ -12,7 +12,6 @@ Owns what waits to be told or looked at. When to do which is decided by who call
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.events import Expired, Removed
 from p2p_server.directory.models import PeerId, Session
 from p2p_server.directory.presence.registration import Clock, Tell
@@ -86,15 +85,12 @@ class Sharing:
 
         Raises StoreUnavailable; nothing is lost then.
         """
-        try:
-            await self._look_at_changes()
-            if self._clock.monotonic() - self._told_at >= TELL_SECONDS:
-                await self._tell_heard(lease_time)
-        except StoreUnavailable:
-            self._was_away = True
-            raise
-        if self._was_away:
-            self._was_away = False
+        was_away, self._was_away = self._was_away, True  # until it has answered: we may be stopped
+        await self._look_at_changes()
+        if was_away or self._clock.monotonic() - self._told_at >= TELL_SECONDS:
+            await self._tell_heard(lease_time)
+        self._was_away = False
+        if was_away:
             for live in self._roster.sessions():
                 self._roster.renew(live, lease_time + lease_seconds)
         await self._end_expired(lease_time, lease_seconds)

@@ -5,11 +5,9 @@ held is bounded whoever reads how slowly. What falls out at the old end is gone 
 it.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
 from typing import Final
 
 from p2p_server.directory.models import Criteria, PeerRow, Resource
@@ -80,7 +78,7 @@ class ChangeLog:
     def __init__(self, identity: str, most_held: int = MOST_HELD) -> None:
         self.identity = identity
         self.most_held = most_held
-        self._entries: deque[_Entry] = deque()
+        self._entries: dict[int, _Entry] = {}  # by number: a deque is slow to enter far back
         self._weight = 0
         self.oldest = 0  # number of the first entry that is held
 
@@ -110,10 +108,10 @@ class ChangeLog:
         return self.next_number
 
     def _push(self, entry: _Entry) -> int:
-        self._entries.append(entry)
+        self._entries[self.next_number] = entry
         self._weight += entry.weight
         while self._weight > self.most_held and len(self._entries) > 1:
-            self._weight -= self._entries.popleft().weight
+            self._weight -= self._entries.pop(self.oldest).weight
             self.oldest += 1
         return self.next_number - 1
 
@@ -124,8 +122,8 @@ class ChangeLog:
         within what is held.
         """
         found: list[Happening] = []
-        for entry in islice(self._entries, number - self.oldest, None):
-            events = entry.of(watched)
+        while number < self.next_number:
+            events = self._entries[number].of(watched)
             if len(found) + len(events) > SLICE:
                 break
             found += events

@@ -132,7 +132,7 @@ class Changes:
             TimeoutError,
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
-            StoreUnavailable,
+            DirectoryError,
         ):
             log.debug("the connection that listens was lost")
         finally:
@@ -159,6 +159,16 @@ class Changes:
             await self.following.begin()
             heard.set()
             return
+        try:
+            await self._take_said(heard)
+        except (ValueError, TypeError, AttributeError):
+            # Whoever may connect may say anything there: look at everything, for it may be from
+            # another version of ours.
+            log.warning("another program speaks in the channel %s of the database", CHANNEL)
+            self._tell(ChangesMissed())
+            await self.following.begin_anew()
+
+    async def _take_said(self, heard: str) -> None:
         who, kind, what = json.loads(heard)
         is_ours = who == self._us
         match kind:

@@ -67,6 +67,10 @@ class Following:
         if self._tell is None:
             return
         now = await self._pool.at_once(lambda c: holders.visible_peers(c, peer_ids))
+        gone = [p for p in peer_ids if p in self._visible and p not in now]
+        left = await self._pool.at_once(lambda c: holders.known(c, gone)) if gone else ()
+        if len(left) < len(gone):  # removed: what they shared cannot be told any more
+            self._tell(Lost())
         for peer_id in peer_ids:
             before, row = self._visible.pop(peer_id, None), now.get(peer_id)
             if row is not None:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import asyncpg
 
+from p2p_server.config import without_password
 from p2p_server.directory.errors import Overloaded, StoreUnavailable
 from p2p_server.store.errors import StoreUnusable
 
@@ -106,8 +107,12 @@ class Pool:
             return await asyncpg.connect(
                 self.url, timeout=CONNECT_SECONDS, server_settings=_SETTINGS
             )
-        except (ValueError, asyncpg.ClientConfigurationError) as error:
-            raise StoreUnusable(f"--store is not a URL that PostgreSQL takes: {error}") from None
+        except (ValueError, asyncpg.ClientConfigurationError):
+            # What is wrong is not told: it may be a part of the password.
+            raise StoreUnusable(
+                f"--store is not a URL that PostgreSQL takes ({without_password(self.url)}): "
+                "characters such as / ? # @ in a password are written %2F %3F %23 %40"
+            ) from None
 
     async def open(self) -> None:
         self._pool = await asyncpg.create_pool(

@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import apsw
@@ -47,6 +49,8 @@ class Report:
 def check(path: Path) -> Report:
     """Reads the whole database. Raises StoreUnusable where it cannot even be opened as ours."""
     with _inspected(path) as connection:
+        # All of it at one moment: a directory that runs changes it meanwhile.
+        connection.execute("BEGIN").fetchall()
         found = all_rows(connection, f"PRAGMA integrity_check({_MOST_FAULTS})")
         faults = [str(row[0]).strip() for row in found if row[0] != "ok"]
         dangling = all_rows(connection, "PRAGMA foreign_key_check")[:_MOST_FAULTS]
@@ -116,7 +120,11 @@ def _set_aside(path: Path, suffix: str) -> Path | None:
         for file in _files_of(path)[1:]:
             file.unlink(missing_ok=True)
         return None
-    kept = path.with_name(path.name + suffix)
+    kept = next(
+        name
+        for at in count(1)
+        if not (name := path.with_name(path.name + suffix + (f"-{at}" if at > 1 else ""))).exists()
+    )
     for file, name in zip(_files_of(path), _files_of(kept), strict=True):
         if file.exists():
             file.rename(name)
@@ -147,8 +155,8 @@ def _made(target: Path) -> Iterator[Path]:
     """
     if target.exists() or target.is_symlink():
         raise FileExistsError(17, "is there already: choose another name", str(target))
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
+    # A name of our own: another backup to the same target may be under way.
+    part = target.with_name(f"{target.name}.{token_hex(4)}.part")
     os.close(
         os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     )

@@ -71,6 +71,8 @@ SELECT holding.peer_id, held.* FROM holding CROSS JOIN LATERAL (
 async def peers(
     connection: Connection, user: str, after: tuple[str, PeerId] | None, limit: int
 ) -> Sequence[PeerRow]:
+    if "\0" in user:
+        return []  # no name has one, and PostgreSQL takes no text that has
     conditions, values = ["visible"], list[object]()
     if user:
         values.append(user)
@@ -94,6 +96,14 @@ async def visible_peers(
         f"SELECT {_PEER} FROM peers WHERE visible AND peer_id = ANY($1::text[])", list(peer_ids)
     )
     return {PeerId(row["peer_id"]): _peer_row(row) for row in rows}
+
+
+async def known(connection: Connection, peer_ids: Collection[PeerId]) -> Collection[PeerId]:
+    """Those of the peers that were not forgotten, online or not."""
+    rows = await connection.fetch(
+        "SELECT peer_id FROM peers WHERE peer_id = ANY($1::text[])", list(peer_ids)
+    )
+    return {PeerId(row["peer_id"]) for row in rows}
 
 
 async def catalog_of(

@@ -47,8 +47,8 @@ _COLUMNS: Final = (
 async def query(
     connection: Connection, criteria: Criteria, after: SortKey | None, limit: int
 ) -> Page:
-    texts = (*criteria.words, criteria.glob, criteria.name, criteria.path, criteria.media_type)
-    if any("\0" in text for text in texts):
+    one = (criteria.owner, criteria.glob, criteria.name, criteria.path, criteria.media_type)
+    if any("\0" in text for text in (*criteria.words, *one)):
         return Page(())  # no path has one, and PostgreSQL takes no text that has
     rows = await _Search(connection, criteria, after, limit).rows()
     peers = await peers_by_number(connection, {row["peer"] for row in rows})
