@@ -7,6 +7,7 @@ certificate to expect is decided elsewhere: `trust.py` for directories, the dire
 import asyncio
 import contextlib
 import ipaddress
+import ssl
 from collections.abc import Sequence
 
 import grpc
@@ -114,7 +115,10 @@ class PeerChannels:
         """A call that streams content, to the endpoint that answered first. Raises as `channel`."""
         _, endpoint = await self._connected(source)
         certificate_der = None if self._insecure else source.certificate_der
-        return self._streams.open(endpoint, certificate_der, request, idle_timeout_seconds)
+        try:
+            return self._streams.open(endpoint, certificate_der, request, idle_timeout_seconds)
+        except (CertificateUnfit, ssl.SSLError) as error:
+            raise _no_certificate(source) from error
 
     async def _connected(self, source: Source) -> tuple[grpc.aio.Channel, Endpoint]:
         key = _key_of(source)
@@ -152,10 +156,7 @@ class PeerChannels:
         try:
             channels = [peer_channel(at, certificate_der) for at in source.endpoints]
         except CertificateUnfit as error:
-            raise SourceUnavailable(
-                f"the directory lists no usable certificate for {source.user}",
-                reason="CERTIFICATE_INVALID",
-            ) from error
+            raise _no_certificate(source) from error
         winner: grpc.aio.Channel | None = None
         try:
             winner = await _first_ready(channels)
@@ -166,6 +167,13 @@ class PeerChannels:
         if winner is None:
             raise await _why_unavailable(source, certificate_der)
         return winner, source.endpoints[channels.index(winner)]
+
+
+def _no_certificate(source: Source) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"the directory lists no usable certificate for {source.user}",
+        reason="CERTIFICATE_INVALID",
+    )
 
 
 def _key_of(source: Source) -> _Key:

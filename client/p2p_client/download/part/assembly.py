@@ -21,6 +21,7 @@ from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.part.part_file import PartFile
 from p2p_client.download.part.whole import Whole
+from p2p_client.errors import TransferFailed
 from p2p_client.models import Digest
 
 BATCH_BYTES = 4 << 20
@@ -206,6 +207,11 @@ class Assembly:
 
     def _hash_here(self, offset: int, length: int) -> None:
         self._whole.read_back(offset, self._read_here(offset, length))
+        if self._whole.hashed_bytes == offset:
+            raise TransferFailed(
+                f"{self._part.place.path}: its part file was cut short by somebody meanwhile: "
+                "run the same command again"
+            )
 
     def _read_here(self, offset: int, length: int) -> Iterable[memoryview]:
         buffer = memoryview(bytearray(min(length, _READ_BYTES)))

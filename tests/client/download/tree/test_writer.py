@@ -1,4 +1,4 @@
-"""A tree's writer that is cancelled in the middle of a batch."""
+"""A tree's writer that is cancelled in the middle of a batch, and what earlier runs left."""
 
 import asyncio
 import threading
@@ -46,3 +46,15 @@ async def test_what_was_verified_gets_its_name_and_nothing_temporary_is_left(
 
     names = {path.name: path.read_bytes() for path in (tmp_path / "tree").iterdir()}
     assert names == {"a": b"x0", "b": b"x1"}
+
+
+def test_a_name_that_an_earlier_run_left_is_passed_over(tmp_path: Path) -> None:
+    with closing(Ground.open(tmp_path / "tree", overwrite=False)) as ground:
+        with closing(Staging.open(ground, "anna:tree", ["a"])) as staging:
+            left = staging.write(b"left", "a")
+        with closing(Staging.open(ground, "anna:tree", ["a"])) as staging:
+            written = staging.write(b"new", "a")
+
+        assert written != left
+        assert (tmp_path / "tree" / left).read_bytes() == b"left"
+        assert (tmp_path / "tree" / written).read_bytes() == b"new"

@@ -9,6 +9,7 @@ block; call them in threads.
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ FEW = 16
 """So many files are synced one by one; for more, all of the file system at once is cheaper."""
 _SUFFIX = ".p2p-part"
 _COPY_BYTES = 1 << 20
+_MOST_LEFT = 10_000
 
 
 class Staging:
@@ -136,9 +138,13 @@ class Staging:
             self._fd = -1
 
     def _create(self, place: str) -> tuple[str, int]:
-        self._count += 1
-        name = f".{self._count}{self._tag}"
-        return name, self.ground.create(name, place)
+        # A run that could not remove one of its own leaves it: its number is passed over.
+        for _ in range(_MOST_LEFT):
+            self._count += 1
+            name = f".{self._count}{self._tag}"
+            with contextlib.suppress(FileExistsError):
+                return name, self.ground.create(name, place)
+        raise FileExistsError(errno.EEXIST, f"{name} and many before it are in the way")
 
     def _sweep(self, folders: Iterable[str]) -> None:
         """Removes what a run that was killed had written and not named."""
