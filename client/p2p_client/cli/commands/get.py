@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from p2p_client.cli.progress import DownloadView
     from p2p_client.cli.render import Output
     from p2p_client.config import Settings
+    from p2p_client.finding.resolve import Content
     from p2p_client.peer import Peer
 
 RESUMES = "what was verified is kept, the same command resumes"
@@ -117,10 +118,9 @@ async def _get(settings: "Settings", printer: "Output", view: "DownloadView", wi
         async with Peer(settings, on_notice=view.say) as peer:
             await (peer.listen() if wish.seed else peer.join())
             tell_first_contact(peer, view.say)
-            if wish.wait:
-                await _wait(peer, view, wish.target, wish.owner)
+            found = await _awaited(peer, view, wish) if wish.wait else wish.target
             done = await peer.download(
-                wish.target,
+                found,
                 owner=wish.owner,
                 output=wish.output,
                 directory=wish.directory,
@@ -145,12 +145,12 @@ async def go_on(peer: "Peer", output: "Output") -> None:
         await peer.stopped()
 
 
-async def _wait(peer: "Peer", view: "DownloadView", target: str, owner: str | None) -> None:
-    """Returns when the target means something; says that it waits, where it does."""
+async def _awaited(peer: "Peer", view: "DownloadView", wish: "Wish") -> "Content":
+    """What the target means, as soon as it means something; says that it waits, where it does."""
     from p2p_client.errors import NotFound
 
     try:
-        await peer.resolve(target, owner=owner)
+        return await peer.resolve(wish.target, owner=wish.owner)
     except NotFound:
-        view.say(f"waiting until somebody shares {target}")
-        await peer.appears(target, owner=owner)
+        view.say(f"waiting until somebody shares {wish.target}")
+        return await peer.appears(wish.target, owner=wish.owner)
