@@ -29,7 +29,7 @@ from p2p_server.store.base import (
 from p2p_server.store.postgres.catalog import feed
 from p2p_server.store.postgres.catalog.announce import Outcome
 from p2p_server.store.postgres.following import Following
-from p2p_server.store.postgres.pool import SCHEMA, Connection, Pool
+from p2p_server.store.postgres.pool import LOST, SCHEMA, Connection, Pool
 from p2p_server.store.postgres.schema import LOCK
 
 CHANNEL: Final = SCHEMA
@@ -98,7 +98,7 @@ class Changes:
         while True:
             try:
                 connection = await self._pool.connect()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except LOST:
                 if not is_away:
                     log.warning("the database does not answer; trying again")
                 is_away = True
@@ -127,13 +127,7 @@ class Changes:
                     async with asyncio.timeout(LOOK_SECONDS):
                         while True:
                             await self._take(await heard.get())
-        except (
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            DirectoryError,
-        ):
+        except (*LOST, DirectoryError):
             log.debug("the connection that listens was lost")
         finally:
             self._heard = None

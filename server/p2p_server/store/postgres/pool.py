@@ -44,6 +44,16 @@ _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "10s",  # of an instance whose machine is gone
 }
 
+# A connection that is used directly is no more; cut in the middle of an answer, asyncpg calls that
+# an internal error of its own.
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 # The database or the way to it fails; whatever else asyncpg raises is a fault of this code.
 _UNAVAILABLE = (
     OSError,

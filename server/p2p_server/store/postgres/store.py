@@ -7,8 +7,6 @@ one transaction, how durable it is, and who is told of it.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-import asyncpg
-
 from p2p_server.config import without_password
 from p2p_server.directory.models import (
     Batch,
@@ -33,7 +31,7 @@ from p2p_server.store.postgres import accounts, leases
 from p2p_server.store.postgres.answers import holders, search
 from p2p_server.store.postgres.catalog import announce, purge
 from p2p_server.store.postgres.changes import Changes
-from p2p_server.store.postgres.pool import Connection, Lane, Pool
+from p2p_server.store.postgres.pool import LOST, Connection, Lane, Pool
 from p2p_server.store.postgres.schema import migrate
 
 
@@ -48,7 +46,7 @@ class PostgresStore:
     async def open(self) -> None:
         try:
             await migrate(self._pool)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
+        except LOST as failure:
             raise StoreUnusable(
                 f"cannot open the database {without_password(self.url)}: "
                 f"{str(failure) or type(failure).__name__}"
