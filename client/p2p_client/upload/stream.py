@@ -40,16 +40,17 @@ async def send_range(
         StreamIdle, TooManyStreams: as `Turn.sending`.
         ContentChanged, ContentUnreadable: what was sent before is good.
     """
-    chunk_bytes = min(chunk_bytes, turn.chunk_bytes)
     ahead: asyncio.Future[bytes] | None = None
     try:
         while offset < end:
             if ahead is None:
-                ahead = content.start_read(offset, min(chunk_bytes, end - offset))
+                wanted = min(chunk_bytes, turn.chunk_bytes, end - offset)
+                ahead = content.start_read(offset, wanted)
             data = await content.finish_read(ahead)
             offset += len(data)
-            left = min(chunk_bytes, end - offset) if turn.may_read_ahead else 0
-            ahead = content.start_read(offset, left) if left else None
+            ahead = None
+            if turn.may_read_ahead and (left := min(chunk_bytes, turn.chunk_bytes, end - offset)):
+                ahead = content.start_read(offset, left)
             async with turn.sending(len(data)):
                 sending = send(data)
                 del data  # the network may take long: a copy less for each stream

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from p2p_client.pace import Pace, Share
+from p2p_client.pace import LARGEST_CHUNK_BYTES, Pace, Share
 from p2p_client.upload.refusals import ShuttingDown, SourceRefusal, StreamIdle, TooManyStreams
 from p2p_client.upload.slots.counts import Wish
 from p2p_client.upload.slots.queue import Call, Place, SlotQueue
@@ -26,6 +26,9 @@ PLACES_SECONDS = 1.0
 MOST_READING_AHEAD = 8
 HURRIED_SECONDS = 5.0
 """The idle timeout where others wait for the slot."""
+
+CHUNK_BYTES_OF_MANY = 512 << 10
+"""A stream holds its chunk two to three times, here and in gRPC, while the network takes it."""
 
 
 class Turn:
@@ -50,8 +53,9 @@ class Turn:
 
     @property
     def chunk_bytes(self) -> int:
-        """The largest message that keeps the rate even."""
-        return self._slots.chunk_bytes
+        """The largest message that keeps the rate even, and memory small where many run."""
+        most = LARGEST_CHUNK_BYTES if self.may_read_ahead else CHUNK_BYTES_OF_MANY
+        return min(self._slots.chunk_bytes, most)
 
     @asynccontextmanager
     async def sending(self, size_bytes: int) -> AsyncIterator[None]:
