@@ -6,7 +6,7 @@ import sys
 import pytest
 from bench.support.processes import Failed, Watch, cpu_seconds, run, tree
 
-BUSY = "import time\nwhile time.process_time() < 0.2: pass"
+BUSY = "import time\nwhile time.process_time() < 0.4: pass"
 HUNGRY = "bytearray(b'x') * (64 << 20)"
 
 
@@ -44,7 +44,7 @@ def test_a_server_is_charged_with_what_its_children_do() -> None:
             server.stdout.readline()
         server.communicate(b"\n")
 
-    assert watch.cpu_seconds >= 0.1  # the clock that counts ticks is coarse
+    assert watch.cpu_seconds >= 0.2  # half of it: the clock that counts ticks is coarse
     assert watch.peak_mib > 5
 
 
