@@ -53,6 +53,7 @@ from p2p_client.models import Announced, EndpointStatus, Renewed, Revision
 
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 8.0  # with the call itself still within 15 s of the directory's return
+RETRIES_PER_LEASE = 3  # a directory that comes back gives us one lease to be heard in
 
 SESSION_GONE = frozenset({"SESSION_UNKNOWN", "SESSION_MISSING"})
 _REFUSED_FOR_GOOD = frozenset(
@@ -103,6 +104,7 @@ class Machine:
         self.announcing = None if catalog is None else Announcing(catalog)
         self._directory = directory
         self._jitter = jitter
+        self._lease_seconds = float("inf")  # as it was granted last
         self._failures = 0  # in a row
         self._is_lost = False  # and we have said so
         self._met_impostor = False  # likewise
@@ -162,6 +164,7 @@ class Machine:
         self.session += 1
         self._failures = 0
         self._beating = False
+        self._lease_seconds = granted.renewed.lease_seconds
         self.endpoint_statuses = granted.renewed.endpoint_statuses
         commands = [Adopt(granted), self._next_heartbeat(granted.renewed), *self._back()]
         if self.announcing is not None:
@@ -218,6 +221,7 @@ class Machine:
         self.state = State.REGISTERED
         self._beating = False
         self._failures = self._gone = 0
+        self._lease_seconds = renewed.lease_seconds
         self.endpoint_statuses = renewed.endpoint_statuses
         commands = [
             Observe(renewed.directory_time),
@@ -262,10 +266,11 @@ class Machine:
         return [Tell(f"the directory {self._directory} is back")]
 
     def _retry_seconds(self) -> float:
-        """Doubles from 0.2 s to 8 s; jittered by half."""
+        """Doubles from 0.2 s to 8 s, or a part of the lease where that is less; jittered by half."""
         self._failures += 1
-        longest = FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10)
-        return min(longest, LONGEST_RETRY_SECONDS) * (0.5 + 0.5 * self._jitter())
+        wanted = FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10)
+        longest = min(LONGEST_RETRY_SECONDS, self._lease_seconds / RETRIES_PER_LEASE)
+        return min(wanted, longest) * (0.5 + 0.5 * self._jitter())
 
     # --- announcing ----------------------------------------------------------------------------
 

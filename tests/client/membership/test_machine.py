@@ -1,5 +1,6 @@
 """The machine as a table: what happens, and what is done about it. No clock, no network."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -160,6 +161,20 @@ def test_retries_are_doubled_up_to_eight_seconds() -> None:
         assert us.handle(TimerFired(Timer.REGISTER)) == [SendRegister()]
 
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 4.0, 4.0], "half of it is jitter, here 0"
+
+
+def test_a_directory_that_comes_back_hears_us_well_within_a_lease() -> None:
+    us = Machine("x", None, jitter=lambda: 0.999)
+    us.handle(Started())
+    us.handle(Admitted(replace(granted(), renewed=replace(renewed(), lease_seconds=6.0))))
+    pauses = []
+    for _ in range(10):
+        us.handle(TimerFired(Timer.HEARTBEAT))
+        commands = us.handle(CallFailed(Call.HEARTBEAT, NO_ANSWER, 1))
+        [timer] = [command for command in commands if isinstance(command, SetTimer)]
+        pauses.append(timer.seconds)
+
+    assert max(pauses) <= 2.0
 
 
 def test_an_outage_is_told_once_and_its_end_once() -> None:
