@@ -266,7 +266,7 @@ class Machine:
         return [Tell(f"the directory {self._directory} is back")]
 
     def _retry_seconds(self) -> float:
-        """Doubles from 0.2 s to 8 s, or a part of the lease where that is less; jittered by half."""
+        """Doubles from 0.2 s to 8 s, or to a part of the lease if less; jittered by half."""
         self._failures += 1
         wanted = FIRST_RETRY_SECONDS * 2.0 ** min(self._failures - 1, 10)
         longest = min(LONGEST_RETRY_SECONDS, self._lease_seconds / RETRIES_PER_LEASE)
