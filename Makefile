@@ -20,8 +20,8 @@ setup: $(READY) ## make the virtual environment with all that the other targets 
 demo: setup ## a directory, three users, real transfers, before your eyes
 	@$(BIN)/python tools/demo.py
 
-test: setup ## all tests
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+test: setup ## all tests; much of their time is waiting, so more at once than cores
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal
 
 check: lint types protos-fresh protos-keep test ## what CI runs: lint, types, protos fresh and compatible, tests
 
