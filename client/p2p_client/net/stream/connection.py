@@ -31,6 +31,8 @@ TICK_SECONDS = 0.1
 _LARGEST_FRAME_BYTES = (16 << 20) - 1
 _MOST_HEADER_BYTES = 32 << 10
 _DEFAULT_WINDOW_BYTES = 65_535
+_SEND_SECONDS = 5.0
+_TIMEVAL = struct.Struct("ll")
 _WINDOW_UPDATE = struct.Struct(">BHBBII")  # length (3 bytes), type, flags, stream, credit
 _WINDOW_UPDATE_TYPE = 0x8
 _GOAWAY_TYPE = 0x7
@@ -62,10 +64,14 @@ class Connection:
         self.was_kept = False  # since an earlier call
         self._sock = sock
         self._scheme = "http"
-        self._receive: Callable[[memoryview], int] = sock.recv_into
+        self._receive: Callable[[memoryview], int]
         if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(TICK_SECONDS)
             read: Callable[[int, memoryview], int] = sock.read  # type: ignore[assignment]  # a count
             self._scheme, self._receive = "https", partial(_decrypt_into, read)
+        else:
+            _let_the_system_wait(sock)
+            self._receive = partial(_fill, sock.recv_into)
         self._authority = authority
         self.window_bytes = window_bytes
         config = H2Configuration(client_side=True, header_encoding=None)
@@ -96,7 +102,6 @@ class Connection:
                 sock = context.wrap_socket(sock, server_hostname=server_name)
                 if sock.selected_alpn_protocol() != "h2":
                     raise ConnectionGone("does not speak HTTP/2")
-            sock.settimeout(TICK_SECONDS)
             return cls(sock, server_name, window_bytes)
         except BaseException as error:
             if sock is not None:
@@ -152,7 +157,7 @@ class Connection:
                 filled += count
                 if time.monotonic() >= deadline:
                     break
-        except (TimeoutError, ssl.SSLWantReadError):
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             pass
         except OSError as error:
             raise ConnectionGone(_why(error)) from error
@@ -251,6 +256,20 @@ class Call:
         )
 
 
+def _let_the_system_wait(sock: socket.socket) -> None:
+    """Reads wait in one call until the room is full or a tick is over, not in a loop of ours that
+    must have the interpreter to itself for every 64 KiB."""
+    sock.settimeout(None)
+    waits = ((socket.SO_RCVTIMEO, TICK_SECONDS), (socket.SO_SNDTIMEO, _SEND_SECONDS))
+    for option, seconds in waits:
+        longest = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, option, longest)
+
+
+def _fill(receive: Callable[[memoryview, int, int], int], room: memoryview) -> int:
+    return receive(room, 0, socket.MSG_WAITALL)
+
+
 def _decrypt_into(read: Callable[[int, memoryview], int], room: memoryview) -> int:
     """As SSLSocket.recv_into, less one call of Python for each 16 KiB."""
     return read(len(room), room)
@@ -283,7 +302,7 @@ def _why(error: OSError) -> str:
     match error:
         case ConnectionRefusedError():
             return "refuses the connection"
-        case TimeoutError():
+        case TimeoutError() | BlockingIOError():
             return "does not answer in time"
         case ssl.SSLCertVerificationError():
             return "shows another certificate than expected"
