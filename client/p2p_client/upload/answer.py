@@ -17,10 +17,10 @@ from p2p.v1.peer_pb2 import (
 )
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.library.errors import ContentError
-from p2p_client.upload.chunks import encode_chunk
 from p2p_client.upload.refusals import Internal, SourceRefusal, StreamIdle
 from p2p_client.upload.slots.queue import Place
 from p2p_client.upload.status import refusal_of, to_status
+from p2p_client.upload.stream import Send
 
 Context = grpc.aio.ServicerContext[Any, Any]
 S = TypeVar("S")
@@ -60,14 +60,12 @@ def answering(method: Method[S, Request, Answer]) -> Method[S, Request, Answer]:
     return answer
 
 
-def write_to(context: Context) -> Callable[[bytes], Awaitable[None]]:
-    """Sends chunks; returns from each when flow control has taken it."""
+def write_to(context: Context) -> Send:
+    """Sends encoded chunks; returns from each when flow control has taken it."""
 
-    async def write(data: bytes) -> None:
-        message = encode_chunk(data)
-        del data
+    async def write(chunk: bytes, _: int) -> None:
         try:
-            await context.write(message)
+            await context.write(chunk)
         except Exception as error:
             raise _ReaderGone from error
 

@@ -1,7 +1,8 @@
 """Chunks as they go on the wire, without a copy in protobuf's memory on the way.
 
 A FetchFileResponse that holds nothing but `data` is its tag, the length, and the bytes. protobuf
-would copy them into a message and out of it again. Whatever else a stream sends is left to it.
+would copy them into a message and out of it again; so they are read from the disk to behind their
+head. Whatever else a stream sends is left to protobuf.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +18,14 @@ _SERVICE = DESCRIPTOR.services_by_name["PeerService"].full_name
 _DATA_TAG = b"\x0a"  # field 1, length-delimited
 
 
-def encode_chunk(data: bytes) -> bytes:
-    """What `FetchFileResponse(data=data).SerializeToString()` is; nothing of nothing."""
-    if not data:
-        return b""
-    length, left = bytearray(), len(data)
+def head_of_chunk(data_bytes: int) -> bytes:
+    """What stands before so many bytes of data, at least one, in an encoded FetchFileResponse."""
+    head, left = bytearray(_DATA_TAG), data_bytes
     while left > 0x7F:
-        length.append(left & 0x7F | 0x80)
+        head.append(left & 0x7F | 0x80)
         left >>= 7
-    length.append(left)
-    return b"".join((_DATA_TAG, length, data))
+    head.append(left)
+    return bytes(head)
 
 
 def add_to_server(servicer: PeerServiceServicer, server: grpc.aio.Server) -> None:

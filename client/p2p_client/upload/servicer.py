@@ -1,6 +1,6 @@
 """PeerService: decode, ask the library, encode. What all calls have in common is in `answer.py`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 from p2p.v1 import peer_pb2, types_pb2
@@ -22,7 +22,7 @@ from p2p_client.upload.shown.contents import Contents
 from p2p_client.upload.shown.telling import Telling
 from p2p_client.upload.slots.counts import wish_of
 from p2p_client.upload.slots.slots import Slots
-from p2p_client.upload.stream import chunk_bytes_of, end_of_range, send_range
+from p2p_client.upload.stream import Send, chunk_bytes_of, end_of_range, send_range
 
 SHORTEST_NONCE_BYTES = 16
 LONGEST_NONCE_BYTES = 64
@@ -132,12 +132,10 @@ class PeerServicer(PeerServiceServicer):
         signed = _PROOF_DOMAIN + _prefixed(request.nonce) + _prefixed(self._peer_id.encode())
         return peer_pb2.ProveIdentityResponse(signature=self._identity.sign(signed))
 
-    def _counted(
-        self, send: Callable[[bytes], Awaitable[None]]
-    ) -> Callable[[bytes], Awaitable[None]]:
-        async def counted(data: bytes) -> None:
-            await send(data)
-            self.uploaded_bytes += len(data)
+    def _counted(self, send: Send) -> Send:
+        async def counted(chunk: bytes, data_bytes: int) -> None:
+            await send(chunk, data_bytes)
+            self.uploaded_bytes += data_bytes
 
         return counted
 

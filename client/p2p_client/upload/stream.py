@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from p2p_client.library.disk.opened import OpenContent
+from p2p_client.upload.chunks import head_of_chunk
 from p2p_client.upload.refusals import RangeInvalid
 from p2p_client.upload.slots.slots import Turn
 
+Send = Callable[[bytes, int], Awaitable[None]]
+"""Sends an encoded chunk that holds so many bytes of data."""
 SMALLEST_CHUNK_BYTES = 16 << 10
 LARGEST_CHUNK_BYTES = 1 << 20
 
@@ -31,29 +34,33 @@ async def send_range(
     end: int,
     chunk_bytes: int,
     turn: Turn,
-    send: Callable[[bytes], Awaitable[None]],
+    send: Send,
 ) -> None:
-    """Sends the bytes from `offset` to `end`, and returns when the file was still the one hashed
-    after the last of them was read.
+    """Sends the bytes from `offset` to `end` as encoded chunks, and returns when the file was still
+    the one hashed after the last of them was read.
 
     Raises:
         StreamIdle, TooManyStreams: as `Turn.sending`.
         ContentChanged, ContentUnreadable: what was sent before is good.
     """
     ahead: asyncio.Future[bytes] | None = None
+    read_bytes = 0  # by the latest read
+
+    def read() -> asyncio.Future[bytes]:
+        nonlocal read_bytes
+        read_bytes = min(chunk_bytes, turn.chunk_bytes, end - offset)
+        return content.start_read(offset, read_bytes, head_of_chunk(read_bytes))
+
     try:
         while offset < end:
-            if ahead is None:
-                wanted = min(chunk_bytes, turn.chunk_bytes, end - offset)
-                ahead = content.start_read(offset, wanted)
-            data = await content.finish_read(ahead)
-            offset += len(data)
-            ahead = None
-            if turn.may_read_ahead and (left := min(chunk_bytes, turn.chunk_bytes, end - offset)):
-                ahead = content.start_read(offset, left)
-            async with turn.sending(len(data)):
-                sending = send(data)
-                del data  # the network may take long: a copy less for each stream
+            ahead = ahead or read()
+            chunk = await content.finish_read(ahead)
+            data_bytes = read_bytes
+            offset += data_bytes
+            ahead = read() if turn.may_read_ahead and offset < end else None
+            async with turn.sending(data_bytes):
+                sending = send(chunk, data_bytes)
+                del chunk  # the network may take long: a copy less for each stream
                 await sending
         await content.check()
     finally:

@@ -62,7 +62,8 @@ class Assembly:
         """The piece was verified and written."""
         self.held.add(index)
         self.unsaved_bytes += self.manifest.span(index)[1]
-        self._news.set()
+        if self._whole.is_waiting_for_disk():
+            self._news.set()
 
     async def reserve(self) -> None:
         """Makes room for all of it. Raises DiskFull."""

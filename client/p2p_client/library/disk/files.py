@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from p2p_client.library.disk.fresh import new_bytes
 from p2p_client.library.errors import ContentChanged, ContentUnreadable
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -134,21 +135,20 @@ class HashedFile:
     def size_bytes(self) -> int:
         return self._signature.size_bytes
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes, which lie within the size. Checked after they were read: what is
-        returned was read from a file that had not changed until then."""
-        parts: list[bytes] = []
+    def read(self, offset: int, length: int, head: bytes = b"") -> bytes:
+        """Exactly these bytes, which lie within the size, behind `head`. Checked after they were
+        read: what is returned was read from a file that had not changed until then."""
+        found, room = new_bytes(head, length)
         with self._borrowed() as descriptor:
-            while length:
+            while room:
                 with told_apart():
-                    data = os.pread(descriptor, length, offset)
-                if not data:
+                    count = os.preadv(descriptor, [room], offset)
+                if not count:
                     raise ContentChanged("the file got shorter")
-                parts.append(data)
-                offset += len(data)
-                length -= len(data)
+                offset += count
+                room = room[count:]
             self._check(descriptor)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return found
 
     def check(self) -> None:
         """That the file is unchanged and still the one to be found under its path."""

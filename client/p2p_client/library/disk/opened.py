@@ -36,10 +36,10 @@ class OpenContent:
         """
         return await self.finish_read(self.start_read(offset, length))
 
-    def start_read(self, offset: int, length: int) -> asyncio.Future[bytes]:
-        """Starts what `finish_read` waits for; or cancel it."""
+    def start_read(self, offset: int, length: int, head: bytes = b"") -> asyncio.Future[bytes]:
+        """Starts what `finish_read` waits for; or cancel it. What is read comes behind `head`."""
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(None, self._file.read, offset, length)
+        return loop.run_in_executor(None, self._file.read, offset, length, head)
 
     async def finish_read(self, reading: asyncio.Future[bytes]) -> bytes:
         """The bytes of a started read. Raises as `read` does."""

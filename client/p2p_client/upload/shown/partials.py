@@ -114,9 +114,9 @@ class _VerifiedPieces(HashedFile):
     def size_bytes(self) -> int:
         return self._partial.manifest.size_bytes
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int, head: bytes = b"") -> bytes:
         self._partial.require(offset, offset + length)
-        return super().read(offset, length)
+        return super().read(offset, length, head)
 
     def check(self) -> None:
         if self._partial.is_doubtful:
