@@ -22,9 +22,9 @@ from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
 from p2p_client.net.stream.blocks import BLOCK_BYTES
-from p2p_client.net.stream.connection import ConnectionGone
 from p2p_client.net.stream.messages import MessageTooLarge, StreamBroken
 from p2p_client.net.stream.reader import Reader, Request, Stalled
+from p2p_client.net.stream.wire import ConnectionGone
 from p2p_client.pace import Pace
 
 if TYPE_CHECKING:

@@ -1,18 +1,14 @@
-"""One HTTP/2 connection to a source, for one call at a time: a socket, and what is said on it.
+"""What is said on one HTTP/2 connection to a source, for one call at a time.
 
-Blocks; for one thread. Only `abort` may be called from another one. DATA does not pass through the
-HTTP/2 library, so flow control credit is given here: as much as was consumed, never more than one
-window ahead, which is what bounds the memory and the bytes sent in vain.
+Blocks; for one thread. DATA does not pass through the HTTP/2 library, so flow control credit is
+given here: as much as was consumed, never more than one window ahead, which is what bounds the
+memory and the bytes sent in vain.
 """
 
 import contextlib
-import socket
-import ssl
 import struct
-import time
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 
 import h2.connection
 import h2.events
@@ -20,36 +16,18 @@ import h2.exceptions
 from h2.config import H2Configuration
 from h2.settings import SettingCodes, Settings
 
-from p2p_client.models import Endpoint
 from p2p_client.net.stream.call_status import CallStatus
 from p2p_client.net.stream.frames import Frame, Frames
 from p2p_client.net.stream.messages import Filled, Message, Messages, StreamBroken
+from p2p_client.net.stream.wire import ConnectionGone, Wire
 
-CONNECT_SECONDS = 5.0
-TICK_SECONDS = 0.1
-"""How often a read that waits looks at the time, and gives out what has come of a block."""
 _LARGEST_FRAME_BYTES = (16 << 20) - 1
 _MOST_HEADER_BYTES = 32 << 10
 _DEFAULT_WINDOW_BYTES = 65_535
-_SEND_SECONDS = 5.0
-_TIMEVAL = struct.Struct("ll")
 _WINDOW_UPDATE = struct.Struct(">BHBBII")  # length (3 bytes), type, flags, stream, credit
 _WINDOW_UPDATE_TYPE = 0x8
 _GOAWAY_TYPE = 0x7
 _FRAME_HEADER_BYTES = 9
-
-
-class ConnectionGone(Exception):
-    """The connection could not be made, or is no more. The text is for people."""
-
-
-def tls_context(certificate_pem: str) -> ssl.SSLContext:
-    """Believes this one certificate, which its own key has signed, and no other."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=certificate_pem)
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 class Connection:
@@ -59,19 +37,10 @@ class Connection:
         window_bytes: how much the source may send ahead of what was consumed.
     """
 
-    def __init__(self, sock: socket.socket, authority: str, window_bytes: int) -> None:
+    def __init__(self, wire: Wire, authority: str, window_bytes: int) -> None:
         self.is_reusable = True
         self.was_kept = False  # since an earlier call
-        self._sock = sock
-        self._scheme = "http"
-        self._receive: Callable[[memoryview], int]
-        if isinstance(sock, ssl.SSLSocket):
-            sock.settimeout(TICK_SECONDS)
-            read: Callable[[int, memoryview], int] = sock.read  # type: ignore[assignment]  # a count
-            self._scheme, self._receive = "https", partial(_decrypt_into, read)
-        else:
-            _let_the_system_wait(sock)
-            self._receive = partial(_fill, sock.recv_into)
+        self.wire = wire
         self._authority = authority
         self.window_bytes = window_bytes
         config = H2Configuration(client_side=True, header_encoding=None)
@@ -89,35 +58,8 @@ class Connection:
         if window_bytes > _DEFAULT_WINDOW_BYTES:
             self._h2.increment_flow_control_window(window_bytes - _DEFAULT_WINDOW_BYTES)
 
-    @classmethod
-    def open(
-        cls, endpoint: Endpoint, server_name: str, context: ssl.SSLContext | None, window_bytes: int
-    ) -> "Connection":
-        """Raises ConnectionGone."""
-        sock: socket.socket | None = None
-        try:
-            sock = socket.create_connection((endpoint.host, endpoint.port), CONNECT_SECONDS)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if context is not None:
-                sock = context.wrap_socket(sock, server_hostname=server_name)
-                if sock.selected_alpn_protocol() != "h2":
-                    raise ConnectionGone("does not speak HTTP/2")
-            return cls(sock, server_name, window_bytes)
-        except BaseException as error:
-            if sock is not None:
-                sock.close()
-            if isinstance(error, OSError):
-                raise ConnectionGone(_why(error)) from error
-            raise
-
     def close(self) -> None:
-        self._sock.close()
-
-    def abort(self) -> None:
-        """Makes a read that is under way in another thread end."""
-        # Not SSLSocket's own: that takes TLS away from under the read.
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        self.wire.close()
 
     def begin(
         self, path: str, metadata: Iterable[tuple[str, str]], request: bytes, messages: Messages
@@ -127,7 +69,7 @@ class Connection:
             stream_id = self._h2.get_next_available_stream_id()
             headers = [
                 (":method", "POST"),
-                (":scheme", self._scheme),
+                (":scheme", self.wire.scheme),
                 (":path", path),
                 (":authority", self._authority),
                 ("te", "trailers"),
@@ -142,26 +84,7 @@ class Connection:
 
     def flush(self) -> None:
         if waiting := self._h2.data_to_send():
-            self._sock.sendall(waiting)
-
-    def read_into(self, room: memoryview) -> int:
-        """Fills the room, or as much of it as comes within a tick or so. Raises ConnectionGone."""
-        # Under TLS a read brings 16 KiB at most: this runs tens of thousands of times a second.
-        receive, size_bytes, filled = self._receive, len(room), 0
-        deadline = time.monotonic() + TICK_SECONDS
-        try:
-            while filled < size_bytes:
-                count = receive(room[filled:])
-                if not count:
-                    raise ConnectionGone("closes the connection")
-                filled += count
-                if time.monotonic() >= deadline:
-                    break
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
-            pass
-        except OSError as error:
-            raise ConnectionGone(_why(error)) from error
-        return filled
+            self.wire.send(waiting)
 
     def judge(self, frame: Frame) -> list[h2.events.Event]:
         """What a frame means. Raises ConnectionGone, StreamBroken."""
@@ -180,8 +103,7 @@ class Connection:
             _WINDOW_UPDATE.pack(0, 4, _WINDOW_UPDATE_TYPE, 0, number, data_bytes)
             for number in stream_ids
         )
-        with _as_gone():
-            self._sock.sendall(updates)
+        self.wire.send(updates)
 
 
 class Call:
@@ -199,7 +121,7 @@ class Call:
     def read(self) -> list[Filled | Message]:
         """Reads once, for at most a tick. Raises ConnectionGone, StreamBroken."""
         found: list[Filled | Message] = []
-        count = self._connection.read_into(self._frames.room())
+        count = self._connection.wire.read_into(self._frames.room())
         if not count:
             return found
         for event in self._frames.took(count):
@@ -256,25 +178,6 @@ class Call:
         )
 
 
-def _let_the_system_wait(sock: socket.socket) -> None:
-    """Reads wait in one call until the room is full or a tick is over, not in a loop of ours that
-    must have the interpreter to itself for every 64 KiB."""
-    sock.settimeout(None)
-    waits = ((socket.SO_RCVTIMEO, TICK_SECONDS), (socket.SO_SNDTIMEO, _SEND_SECONDS))
-    for option, seconds in waits:
-        longest = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
-        sock.setsockopt(socket.SOL_SOCKET, option, longest)
-
-
-def _fill(receive: Callable[[memoryview, int, int], int], room: memoryview) -> int:
-    return receive(room, 0, socket.MSG_WAITALL)
-
-
-def _decrypt_into(read: Callable[[int, memoryview], int], room: memoryview) -> int:
-    """As SSLSocket.recv_into, less one call of Python for each 16 KiB."""
-    return read(len(room), room)
-
-
 def _percent_decoded(encoded: bytes) -> str:
     from urllib.parse import unquote_to_bytes
 
@@ -292,20 +195,5 @@ def _base64_decoded(encoded: bytes) -> bytes:
 def _as_gone() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise ConnectionGone(_why(error)) from error
     except h2.exceptions.H2Error as error:
         raise ConnectionGone("closes the connection") from error
-
-
-def _why(error: OSError) -> str:
-    match error:
-        case ConnectionRefusedError():
-            return "refuses the connection"
-        case TimeoutError() | BlockingIOError():
-            return "does not answer in time"
-        case ssl.SSLCertVerificationError():
-            return "shows another certificate than expected"
-        case ssl.SSLError():
-            return "does not speak TLS"
-    return "closes the connection"

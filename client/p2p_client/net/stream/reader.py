@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError
 from p2p.v1.peer_pb2 import FetchFileResponse, QueueStatus
 from p2p_client.net.stream.blocks import BLOCK_BYTES, new_block
 from p2p_client.net.stream.call_status import CallStatus
-from p2p_client.net.stream.connection import TICK_SECONDS, Connection, ConnectionGone
+from p2p_client.net.stream.connection import Connection
 from p2p_client.net.stream.messages import Filled, Message, Messages, StreamBroken
+from p2p_client.net.stream.wire import TICK_SECONDS, ConnectionGone
 
 _MOST_NEWS = 4
 
@@ -90,7 +91,7 @@ class Reader:
         self._is_cancelled = True
         self._ahead.release()
         if self._connection is not None:
-            self._connection.abort()
+            self._connection.wire.abort()
 
     # -- in the thread
 

@@ -6,8 +6,9 @@ import time
 
 from p2p_client.models import Endpoint
 from p2p_client.net.identity import PEER_NAME, pem_of
-from p2p_client.net.stream.connection import Connection, tls_context
+from p2p_client.net.stream.connection import Connection
 from p2p_client.net.stream.reader import Reader, Request
+from p2p_client.net.stream.wire import Wire, tls_context
 
 KEPT_SECONDS = 10.0
 MOST_KEPT = 16
@@ -44,8 +45,9 @@ class Streams:
         context = self._context_of(certificate_der) if certificate_der is not None else None
 
         def connect(new: bool) -> Connection:
-            kept = None if new else self._take(key)
-            return kept or Connection.open(endpoint, PEER_NAME, context, window_bytes)
+            if not new and (kept := self._take(key)) is not None:
+                return kept
+            return Connection(Wire.open(endpoint, PEER_NAME, context), PEER_NAME, window_bytes)
 
         return Reader(
             request, connect, lambda connection: self._keep(key, connection), idle_timeout_seconds

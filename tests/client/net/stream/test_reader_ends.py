@@ -13,9 +13,9 @@ from tests.support.raw_source import OK_TRAILERS, RawCall, message, raw_source
 
 from p2p_client.models import Endpoint
 from p2p_client.net.stream import reader as reader_module
-from p2p_client.net.stream.connection import ConnectionGone
 from p2p_client.net.stream.reader import Reader, Request
 from p2p_client.net.stream.streams import Streams
+from p2p_client.net.stream.wire import ConnectionGone
 
 CONTENT = some_bytes(100_000)
 

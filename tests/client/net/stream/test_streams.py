@@ -13,10 +13,10 @@ from tests.support.raw_source import OK_TRAILERS, RawCall, message, raw_source
 from p2p.v1.peer_pb2 import FetchFileResponse, QueueStatus
 from p2p_client.models import Endpoint
 from p2p_client.net.stream.call_status import CallStatus
-from p2p_client.net.stream.connection import ConnectionGone
 from p2p_client.net.stream.messages import MessageTooLarge, StreamBroken
 from p2p_client.net.stream.reader import Reader, Request, Stalled
 from p2p_client.net.stream.streams import Streams
+from p2p_client.net.stream.wire import ConnectionGone
 
 WINDOW_BYTES = 1 << 18
 CONTENT = some_bytes(3_000_000)
