@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.support.report import machine, put_section
 from tests.conformance.clients import LANGUAGES, Command, Speaker, ToolchainAbsent, command_of
 from tests.support.network import Network
-from tools.generate_vectors import MIB, content
+from tools.vectors.base import MIB, content
 
 TRANSFER_SECONDS = 600.0
 Figures = dict[tuple[str, str], list[float]]  # sharer and downloader: bytes a second of each run

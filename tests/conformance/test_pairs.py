@@ -8,7 +8,7 @@ from tests.conformance.clients import LANGUAGES
 from tests.conformance.conftest import SpeakerOf
 from tests.support.network import Network
 from tests.support.processes import eventually
-from tools.generate_vectors import MIB, content
+from tools.vectors.base import MIB, content
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test of a language builds it
 

@@ -11,7 +11,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from tools.generate_vectors import FOLDER, content, rendered
+from tools.generate_vectors import FOLDER, rendered
+from tools.vectors.base import content
 
 from p2p_client.content.manifest import Hashing, piece_size_of
 from p2p_client.models import Digest, PeerId

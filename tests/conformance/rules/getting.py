@@ -7,7 +7,8 @@ from tests.conformance.rules.book import rule
 from tests.conformance.rules.source import PlayedSource, manifest_of
 from tests.conformance.rules.world import PlayedDirectory, World
 from tests.support.certificates import directory_key_pair, peer_key_pair
-from tools.generate_vectors import MIB, UNLAWFUL_PATHS, content
+from tools.vectors.base import MIB, content
+from tools.vectors.names import UNLAWFUL_PATHS
 
 from p2p.v1 import types_pb2 as types
 

@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from tests.conformance.rules.book import rule
 from tests.conformance.rules.world import Sharing, World, bearer, ended
 from tests.support.certificates import peer_key_pair
-from tools.generate_vectors import FOREIGN_KEY, MIB, NONCE, content, jwt, len32, manifest_case
+from tools.vectors.base import FOREIGN_KEY, MIB, NONCE, content, len32
+from tools.vectors.contents import manifest_case
+from tools.vectors.grants import jwt
 
 from p2p.v1 import peer_pb2 as pb
 

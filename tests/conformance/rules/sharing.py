@@ -8,7 +8,8 @@ import grpc
 from blake3 import blake3
 from tests.conformance.rules.book import rule
 from tests.conformance.rules.world import PlayedDirectory, Sharing, World, until
-from tools.generate_vectors import MIB, content, manifest_case
+from tools.vectors.base import MIB, content
+from tools.vectors.contents import manifest_case
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types

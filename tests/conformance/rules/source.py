@@ -8,7 +8,7 @@ import grpc.aio
 from blake3 import blake3
 from tests.support.basic_source import BasicSource
 from tests.support.certificates import KeyPair, peer_key_pair
-from tools.generate_vectors import manifest_case
+from tools.vectors.contents import manifest_case
 
 from p2p.v1 import peer_pb2, types_pb2
 from p2p.v1.peer_pb2_grpc import add_PeerServiceServicer_to_server

@@ -17,7 +17,8 @@ from tests.support.certificates import KeyPair
 from tests.support.fake_directory import FakeDirectory, FakePeer
 from tests.support.network import Network
 from tests.support.processes import Ended, Program
-from tools.generate_vectors import GRANT_KEY, Granting, spki
+from tools.vectors.base import GRANT_KEY, spki
+from tools.vectors.grants import Granting
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import peer_pb2_grpc
