@@ -26,6 +26,7 @@ import (
 
 const (
 	chunkTimeout   = 20 * time.Second // without a chunk, not for the whole stream
+	longestWait    = 30 * time.Minute // in the queue of a source without a byte
 	fruitlessTries = 4
 	sourcesAtOnce  = 8
 	streamWindow   = 4 << 20
@@ -291,7 +292,7 @@ func (f *fetcher) work(ctx context.Context, sources int) error {
 		if first == end {
 			return nil
 		}
-		next, err := f.fetch(ctx, first, end, buffer)
+		next, err := f.fetch(ctx, first, end, sources == 1, buffer)
 		f.todo.done(first, next, end)
 		if next > first {
 			f.mu.Lock()
@@ -304,8 +305,9 @@ func (f *fetcher) work(ctx context.Context, sources int) error {
 	}
 }
 
-// fetch asks for pieces first to end and gives the first that it did not get.
-func (f *fetcher) fetch(ctx context.Context, first, end int, buffer []byte) (int, error) {
+// fetch asks for pieces first to end and gives the first that it did not get. Where the source has no
+// slot free it queues, or fails for others to take the pieces. A place in the queue is a sign of life.
+func (f *fetcher) fetch(ctx context.Context, first, end int, queues bool, buffer []byte) (int, error) {
 	ctx, cancel := context.WithCancel(f.withGrant(ctx))
 	defer cancel()
 	idle := time.AfterFunc(chunkTimeout, cancel)
@@ -314,11 +316,11 @@ func (f *fetcher) fetch(ctx context.Context, first, end int, buffer []byte) (int
 	offset, _ := f.manifest.Span(first)
 	lastOffset, lastLength := f.manifest.Span(end - 1)
 	stream, err := f.FetchFile(ctx, &pb.FetchFileRequest{Digest: f.digest, ReadOffset: offset,
-		ReadLimit: lastOffset + lastLength - offset, MaxChunkBytes: maxChunk})
+		ReadLimit: lastOffset + lastLength - offset, MaxChunkBytes: maxChunk, WaitInQueue: queues})
 	if err != nil {
 		return first, err
 	}
-	piece, filled := first, 0
+	piece, filled, queued := first, 0, time.Now()
 	for {
 		chunk, err := stream.Recv()
 		switch {
@@ -330,6 +332,11 @@ func (f *fetcher) fetch(ctx context.Context, first, end int, buffer []byte) (int
 			return piece, fmt.Errorf("no data for %s", chunkTimeout)
 		case err != nil:
 			return piece, err
+		}
+		if chunk.GetQueue() == nil {
+			queued = time.Now()
+		} else if time.Since(queued) > longestWait {
+			return piece, errors.New("it only ever lets us wait")
 		}
 		idle.Reset(chunkTimeout)
 		f.fetched.Add(int64(len(chunk.GetData())))

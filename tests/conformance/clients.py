@@ -80,11 +80,16 @@ def command_of(name: str) -> Command:
     language = LANGUAGES[name]
     if not language.build:
         return (str(CLIENT),)
-    for command, oldest in language.tools:
-        _check_tool(command, oldest)
+    check_tools(language)
     with _alone():
         folder = _built(language)
     return tuple(part.format(folder=folder) for part in language.run)
+
+
+def check_tools(language: Language) -> None:
+    """Raises ToolchainAbsent."""
+    for command, oldest in language.tools:
+        _check_tool(command, oldest)
 
 
 def _check_tool(command: Command, oldest: tuple[int, ...]) -> None:

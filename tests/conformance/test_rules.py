@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 from tests.conformance.clients import LANGUAGES, Command
-from tests.conformance.rules import getting, serving, sharing
+from tests.conformance.rules import beyond, getting, serving, sharing, swarming
 from tests.conformance.rules.book import RULES, Rule, try_rule
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test of a language builds it
 
-assert all((getting, serving, sharing)), "imported for their rules"
+assert all((beyond, getting, serving, sharing, swarming)), "imported for their rules"
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=[f"{r.side}: {r.text}" for r in RULES])
 

@@ -78,7 +78,8 @@ func (TransportSecurity) EnumDescriptor() ([]byte, []int) {
 	return file_p2p_v1_directory_proto_rawDescGZIP(), []int{0}
 }
 
-// Order of a Query's results; ties are broken by path, then owner.
+// Order of a Query's results; ties are broken by path, and beyond that in an order that stays the same
+// from page to page.
 type ResourceOrder int32
 
 const (
@@ -204,6 +205,80 @@ func (x EndpointVerdict) Number() protoreflect.EnumNumber {
 // Deprecated: Use EndpointVerdict.Descriptor instead.
 func (EndpointVerdict) EnumDescriptor() ([]byte, []int) {
 	return file_p2p_v1_directory_proto_rawDescGZIP(), []int{2}
+}
+
+// What happened.
+type WatchEventKind int32
+
+const (
+	// Never sent.
+	WatchEventKind_WATCH_EVENT_KIND_UNSPECIFIED WatchEventKind = 0
+	// A resource that matches is listed now, or one that is listed has come to match.
+	WatchEventKind_WATCH_EVENT_KIND_RESOURCE_APPEARED WatchEventKind = 1
+	// A resource that matches has new content, time or media type; `resource` is what it is now.
+	WatchEventKind_WATCH_EVENT_KIND_RESOURCE_CHANGED WatchEventKind = 2
+	// A resource is not listed any more, or no longer matches; `resource` is what it was last.
+	WatchEventKind_WATCH_EVENT_KIND_RESOURCE_GONE WatchEventKind = 3
+	// A peer is online and listed now.
+	WatchEventKind_WATCH_EVENT_KIND_PEER_CAME WatchEventKind = 4
+	// A peer is not listed any more, and with it nothing that it shared, whether told as gone or not.
+	WatchEventKind_WATCH_EVENT_KIND_PEER_LEFT WatchEventKind = 5
+	// Events are missing from here: forget what you know; all that is there now follows (with
+	// `only_new`: nothing but what changes from now on).
+	WatchEventKind_WATCH_EVENT_KIND_STARTED_ANEW WatchEventKind = 6
+	// All that was there at the beginning has been told.
+	WatchEventKind_WATCH_EVENT_KIND_CAUGHT_UP WatchEventKind = 7
+)
+
+// Enum value maps for WatchEventKind.
+var (
+	WatchEventKind_name = map[int32]string{
+		0: "WATCH_EVENT_KIND_UNSPECIFIED",
+		1: "WATCH_EVENT_KIND_RESOURCE_APPEARED",
+		2: "WATCH_EVENT_KIND_RESOURCE_CHANGED",
+		3: "WATCH_EVENT_KIND_RESOURCE_GONE",
+		4: "WATCH_EVENT_KIND_PEER_CAME",
+		5: "WATCH_EVENT_KIND_PEER_LEFT",
+		6: "WATCH_EVENT_KIND_STARTED_ANEW",
+		7: "WATCH_EVENT_KIND_CAUGHT_UP",
+	}
+	WatchEventKind_value = map[string]int32{
+		"WATCH_EVENT_KIND_UNSPECIFIED":       0,
+		"WATCH_EVENT_KIND_RESOURCE_APPEARED": 1,
+		"WATCH_EVENT_KIND_RESOURCE_CHANGED":  2,
+		"WATCH_EVENT_KIND_RESOURCE_GONE":     3,
+		"WATCH_EVENT_KIND_PEER_CAME":         4,
+		"WATCH_EVENT_KIND_PEER_LEFT":         5,
+		"WATCH_EVENT_KIND_STARTED_ANEW":      6,
+		"WATCH_EVENT_KIND_CAUGHT_UP":         7,
+	}
+)
+
+func (x WatchEventKind) Enum() *WatchEventKind {
+	p := new(WatchEventKind)
+	*p = x
+	return p
+}
+
+func (x WatchEventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WatchEventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_p2p_v1_directory_proto_enumTypes[3].Descriptor()
+}
+
+func (WatchEventKind) Type() protoreflect.EnumType {
+	return &file_p2p_v1_directory_proto_enumTypes[3]
+}
+
+func (x WatchEventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WatchEventKind.Descriptor instead.
+func (WatchEventKind) EnumDescriptor() ([]byte, []int) {
+	return file_p2p_v1_directory_proto_rawDescGZIP(), []int{3}
 }
 
 // Asks who the directory is.
@@ -1976,6 +2051,209 @@ func (x *Source) GetGrantExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// What to watch.
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Criteria for resources, as in Query; `order`, `page_size` and `page_token` are ignored. With
+	// `owner`, peers of others are not told either. Absent: everything.
+	Query *QueryRequest `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// True: only what changes from now on. False: first all that is there now.
+	OnlyNew bool `protobuf:"varint,2,opt,name=only_new,json=onlyNew,proto3" json:"only_new,omitempty"`
+	// True: nothing about peers, but about resources.
+	WithoutPeers bool `protobuf:"varint,3,opt,name=without_peers,json=withoutPeers,proto3" json:"without_peers,omitempty"`
+	// `resume_token` of the last response received: goes on after it. Empty: from the beginning. The
+	// other fields must be as they were then.
+	ResumeToken   string `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_p2p_v1_directory_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_directory_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_directory_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WatchRequest) GetQuery() *QueryRequest {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetOnlyNew() bool {
+	if x != nil {
+		return x.OnlyNew
+	}
+	return false
+}
+
+func (x *WatchRequest) GetWithoutPeers() bool {
+	if x != nil {
+		return x.WithoutPeers
+	}
+	return false
+}
+
+func (x *WatchRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// Some events, at most 1 MiB encoded; maybe none.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they happened.
+	Events []*WatchEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Peers named in `events`, each once.
+	Peers []*ListedPeer `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
+	// Where to go on after a cut. Opaque; good for some minutes, and as long as the directory runs.
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_p2p_v1_directory_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_directory_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_directory_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WatchResponse) GetEvents() []*WatchEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetPeers() []*ListedPeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// One event.
+type WatchEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What happened.
+	Kind WatchEventKind `protobuf:"varint,1,opt,name=kind,proto3,enum=p2p.v1.WatchEventKind" json:"kind,omitempty"`
+	// Peer that it happened to, in `peers` of the same response; empty for STARTED_ANEW and CAUGHT_UP.
+	PeerId string `protobuf:"bytes,2,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	// The resource; absent in events that are not about one.
+	Resource      *Resource `protobuf:"bytes,3,opt,name=resource,proto3" json:"resource,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEvent) Reset() {
+	*x = WatchEvent{}
+	mi := &file_p2p_v1_directory_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEvent) ProtoMessage() {}
+
+func (x *WatchEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_directory_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
+func (*WatchEvent) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_directory_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WatchEvent) GetKind() WatchEventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return WatchEventKind_WATCH_EVENT_KIND_UNSPECIFIED
+}
+
+func (x *WatchEvent) GetPeerId() string {
+	if x != nil {
+		return x.PeerId
+	}
+	return ""
+}
+
+func (x *WatchEvent) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
 var File_p2p_v1_directory_proto protoreflect.FileDescriptor
 
 const file_p2p_v1_directory_proto_rawDesc = "" +
@@ -2114,7 +2392,21 @@ const file_p2p_v1_directory_proto_rawDesc = "" +
 	"\tendpoints\x18\x03 \x03(\v2\x10.p2p.v1.EndpointR\tendpoints\x12'\n" +
 	"\x0fcertificate_der\x18\x04 \x01(\fR\x0ecertificateDer\x12\x14\n" +
 	"\x05grant\x18\x05 \x01(\tR\x05grant\x12F\n" +
-	"\x11grant_expire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0fgrantExpireTime*t\n" +
+	"\x11grant_expire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0fgrantExpireTime\"\x9d\x01\n" +
+	"\fWatchRequest\x12*\n" +
+	"\x05query\x18\x01 \x01(\v2\x14.p2p.v1.QueryRequestR\x05query\x12\x19\n" +
+	"\bonly_new\x18\x02 \x01(\bR\aonlyNew\x12#\n" +
+	"\rwithout_peers\x18\x03 \x01(\bR\fwithoutPeers\x12!\n" +
+	"\fresume_token\x18\x04 \x01(\tR\vresumeToken\"\x88\x01\n" +
+	"\rWatchResponse\x12*\n" +
+	"\x06events\x18\x01 \x03(\v2\x12.p2p.v1.WatchEventR\x06events\x12(\n" +
+	"\x05peers\x18\x02 \x03(\v2\x12.p2p.v1.ListedPeerR\x05peers\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\"\x7f\n" +
+	"\n" +
+	"WatchEvent\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.p2p.v1.WatchEventKindR\x04kind\x12\x17\n" +
+	"\apeer_id\x18\x02 \x01(\tR\x06peerId\x12,\n" +
+	"\bresource\x18\x03 \x01(\v2\x10.p2p.v1.ResourceR\bresource*t\n" +
 	"\x11TransportSecurity\x12\"\n" +
 	"\x1eTRANSPORT_SECURITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16TRANSPORT_SECURITY_TLS\x10\x01\x12\x1f\n" +
@@ -2131,7 +2423,16 @@ const file_p2p_v1_directory_proto_rawDesc = "" +
 	"\x1aENDPOINT_VERDICT_REACHABLE\x10\x02\x12\x1f\n" +
 	"\x1bENDPOINT_VERDICT_LOCAL_ONLY\x10\x03\x12 \n" +
 	"\x1cENDPOINT_VERDICT_UNREACHABLE\x10\x04\x12\x1c\n" +
-	"\x18ENDPOINT_VERDICT_REFUSED\x10\x052\x90\x04\n" +
+	"\x18ENDPOINT_VERDICT_REFUSED\x10\x05*\xa8\x02\n" +
+	"\x0eWatchEventKind\x12 \n" +
+	"\x1cWATCH_EVENT_KIND_UNSPECIFIED\x10\x00\x12&\n" +
+	"\"WATCH_EVENT_KIND_RESOURCE_APPEARED\x10\x01\x12%\n" +
+	"!WATCH_EVENT_KIND_RESOURCE_CHANGED\x10\x02\x12\"\n" +
+	"\x1eWATCH_EVENT_KIND_RESOURCE_GONE\x10\x03\x12\x1e\n" +
+	"\x1aWATCH_EVENT_KIND_PEER_CAME\x10\x04\x12\x1e\n" +
+	"\x1aWATCH_EVENT_KIND_PEER_LEFT\x10\x05\x12!\n" +
+	"\x1dWATCH_EVENT_KIND_STARTED_ANEW\x10\x06\x12\x1e\n" +
+	"\x1aWATCH_EVENT_KIND_CAUGHT_UP\x10\a2\xc8\x04\n" +
 	"\x10DirectoryService\x12U\n" +
 	"\x10GetDirectoryInfo\x12\x1f.p2p.v1.GetDirectoryInfoRequest\x1a .p2p.v1.GetDirectoryInfoResponse\x12=\n" +
 	"\bRegister\x12\x17.p2p.v1.RegisterRequest\x1a\x18.p2p.v1.RegisterResponse\x12@\n" +
@@ -2140,7 +2441,8 @@ const file_p2p_v1_directory_proto_rawDesc = "" +
 	"\bAnnounce\x12\x17.p2p.v1.AnnounceRequest\x1a\x18.p2p.v1.AnnounceResponse\x124\n" +
 	"\x05Query\x12\x14.p2p.v1.QueryRequest\x1a\x15.p2p.v1.QueryResponse\x12@\n" +
 	"\tListPeers\x12\x18.p2p.v1.ListPeersRequest\x1a\x19.p2p.v1.ListPeersResponse\x127\n" +
-	"\x06Locate\x12\x15.p2p.v1.LocateRequest\x1a\x16.p2p.v1.LocateResponseBp\n" +
+	"\x06Locate\x12\x15.p2p.v1.LocateRequest\x1a\x16.p2p.v1.LocateResponse\x126\n" +
+	"\x05Watch\x12\x14.p2p.v1.WatchRequest\x1a\x15.p2p.v1.WatchResponse0\x01Bp\n" +
 	"\n" +
 	"com.p2p.v1B\x0eDirectoryProtoP\x01Z\x19p2pshare.example/go/p2pv1\xa2\x02\x03PXX\xaa\x02\x06P2p.V1\xca\x02\x06P2p\\V1\xe2\x02\x12P2p\\V1\\GPBMetadata\xea\x02\aP2p::V1b\x06proto3"
 
@@ -2156,107 +2458,118 @@ func file_p2p_v1_directory_proto_rawDescGZIP() []byte {
 	return file_p2p_v1_directory_proto_rawDescData
 }
 
-var file_p2p_v1_directory_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_p2p_v1_directory_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_p2p_v1_directory_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_p2p_v1_directory_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_p2p_v1_directory_proto_goTypes = []any{
 	(TransportSecurity)(0),           // 0: p2p.v1.TransportSecurity
 	(ResourceOrder)(0),               // 1: p2p.v1.ResourceOrder
 	(EndpointVerdict)(0),             // 2: p2p.v1.EndpointVerdict
-	(*GetDirectoryInfoRequest)(nil),  // 3: p2p.v1.GetDirectoryInfoRequest
-	(*GetDirectoryInfoResponse)(nil), // 4: p2p.v1.GetDirectoryInfoResponse
-	(*RegisterRequest)(nil),          // 5: p2p.v1.RegisterRequest
-	(*RegisterResponse)(nil),         // 6: p2p.v1.RegisterResponse
-	(*EndpointStatus)(nil),           // 7: p2p.v1.EndpointStatus
-	(*HeartbeatRequest)(nil),         // 8: p2p.v1.HeartbeatRequest
-	(*PeerLoad)(nil),                 // 9: p2p.v1.PeerLoad
-	(*HeartbeatResponse)(nil),        // 10: p2p.v1.HeartbeatResponse
-	(*LeaveRequest)(nil),             // 11: p2p.v1.LeaveRequest
-	(*LeaveResponse)(nil),            // 12: p2p.v1.LeaveResponse
-	(*AnnounceRequest)(nil),          // 13: p2p.v1.AnnounceRequest
-	(*Snapshot)(nil),                 // 14: p2p.v1.Snapshot
-	(*AnnounceResponse)(nil),         // 15: p2p.v1.AnnounceResponse
-	(*RejectedItem)(nil),             // 16: p2p.v1.RejectedItem
-	(*QueryRequest)(nil),             // 17: p2p.v1.QueryRequest
-	(*QueryResponse)(nil),            // 18: p2p.v1.QueryResponse
-	(*ListedResource)(nil),           // 19: p2p.v1.ListedResource
-	(*ListedPeer)(nil),               // 20: p2p.v1.ListedPeer
-	(*ListPeersRequest)(nil),         // 21: p2p.v1.ListPeersRequest
-	(*ListPeersResponse)(nil),        // 22: p2p.v1.ListPeersResponse
-	(*LocateRequest)(nil),            // 23: p2p.v1.LocateRequest
-	(*LocateResponse)(nil),           // 24: p2p.v1.LocateResponse
-	(*Holding)(nil),                  // 25: p2p.v1.Holding
-	(*Source)(nil),                   // 26: p2p.v1.Source
-	(Capability)(0),                  // 27: p2p.v1.Capability
-	(*Limits)(nil),                   // 28: p2p.v1.Limits
-	(*timestamppb.Timestamp)(nil),    // 29: google.protobuf.Timestamp
-	(*Endpoint)(nil),                 // 30: p2p.v1.Endpoint
-	(*durationpb.Duration)(nil),      // 31: google.protobuf.Duration
-	(*Revision)(nil),                 // 32: p2p.v1.Revision
-	(*Resource)(nil),                 // 33: p2p.v1.Resource
-	(*PartialContent)(nil),           // 34: p2p.v1.PartialContent
-	(ErrorReason)(0),                 // 35: p2p.v1.ErrorReason
+	(WatchEventKind)(0),              // 3: p2p.v1.WatchEventKind
+	(*GetDirectoryInfoRequest)(nil),  // 4: p2p.v1.GetDirectoryInfoRequest
+	(*GetDirectoryInfoResponse)(nil), // 5: p2p.v1.GetDirectoryInfoResponse
+	(*RegisterRequest)(nil),          // 6: p2p.v1.RegisterRequest
+	(*RegisterResponse)(nil),         // 7: p2p.v1.RegisterResponse
+	(*EndpointStatus)(nil),           // 8: p2p.v1.EndpointStatus
+	(*HeartbeatRequest)(nil),         // 9: p2p.v1.HeartbeatRequest
+	(*PeerLoad)(nil),                 // 10: p2p.v1.PeerLoad
+	(*HeartbeatResponse)(nil),        // 11: p2p.v1.HeartbeatResponse
+	(*LeaveRequest)(nil),             // 12: p2p.v1.LeaveRequest
+	(*LeaveResponse)(nil),            // 13: p2p.v1.LeaveResponse
+	(*AnnounceRequest)(nil),          // 14: p2p.v1.AnnounceRequest
+	(*Snapshot)(nil),                 // 15: p2p.v1.Snapshot
+	(*AnnounceResponse)(nil),         // 16: p2p.v1.AnnounceResponse
+	(*RejectedItem)(nil),             // 17: p2p.v1.RejectedItem
+	(*QueryRequest)(nil),             // 18: p2p.v1.QueryRequest
+	(*QueryResponse)(nil),            // 19: p2p.v1.QueryResponse
+	(*ListedResource)(nil),           // 20: p2p.v1.ListedResource
+	(*ListedPeer)(nil),               // 21: p2p.v1.ListedPeer
+	(*ListPeersRequest)(nil),         // 22: p2p.v1.ListPeersRequest
+	(*ListPeersResponse)(nil),        // 23: p2p.v1.ListPeersResponse
+	(*LocateRequest)(nil),            // 24: p2p.v1.LocateRequest
+	(*LocateResponse)(nil),           // 25: p2p.v1.LocateResponse
+	(*Holding)(nil),                  // 26: p2p.v1.Holding
+	(*Source)(nil),                   // 27: p2p.v1.Source
+	(*WatchRequest)(nil),             // 28: p2p.v1.WatchRequest
+	(*WatchResponse)(nil),            // 29: p2p.v1.WatchResponse
+	(*WatchEvent)(nil),               // 30: p2p.v1.WatchEvent
+	(Capability)(0),                  // 31: p2p.v1.Capability
+	(*Limits)(nil),                   // 32: p2p.v1.Limits
+	(*timestamppb.Timestamp)(nil),    // 33: google.protobuf.Timestamp
+	(*Endpoint)(nil),                 // 34: p2p.v1.Endpoint
+	(*durationpb.Duration)(nil),      // 35: google.protobuf.Duration
+	(*Revision)(nil),                 // 36: p2p.v1.Revision
+	(*Resource)(nil),                 // 37: p2p.v1.Resource
+	(*PartialContent)(nil),           // 38: p2p.v1.PartialContent
+	(ErrorReason)(0),                 // 39: p2p.v1.ErrorReason
 }
 var file_p2p_v1_directory_proto_depIdxs = []int32{
-	27, // 0: p2p.v1.GetDirectoryInfoResponse.capabilities:type_name -> p2p.v1.Capability
-	28, // 1: p2p.v1.GetDirectoryInfoResponse.limits:type_name -> p2p.v1.Limits
+	31, // 0: p2p.v1.GetDirectoryInfoResponse.capabilities:type_name -> p2p.v1.Capability
+	32, // 1: p2p.v1.GetDirectoryInfoResponse.limits:type_name -> p2p.v1.Limits
 	0,  // 2: p2p.v1.GetDirectoryInfoResponse.transport_security:type_name -> p2p.v1.TransportSecurity
-	29, // 3: p2p.v1.GetDirectoryInfoResponse.directory_time:type_name -> google.protobuf.Timestamp
-	30, // 4: p2p.v1.RegisterRequest.endpoints:type_name -> p2p.v1.Endpoint
-	31, // 5: p2p.v1.RegisterResponse.lease_duration:type_name -> google.protobuf.Duration
-	31, // 6: p2p.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
-	29, // 7: p2p.v1.RegisterResponse.directory_time:type_name -> google.protobuf.Timestamp
-	32, // 8: p2p.v1.RegisterResponse.held_revision:type_name -> p2p.v1.Revision
-	7,  // 9: p2p.v1.RegisterResponse.endpoint_statuses:type_name -> p2p.v1.EndpointStatus
-	30, // 10: p2p.v1.EndpointStatus.endpoint:type_name -> p2p.v1.Endpoint
+	33, // 3: p2p.v1.GetDirectoryInfoResponse.directory_time:type_name -> google.protobuf.Timestamp
+	34, // 4: p2p.v1.RegisterRequest.endpoints:type_name -> p2p.v1.Endpoint
+	35, // 5: p2p.v1.RegisterResponse.lease_duration:type_name -> google.protobuf.Duration
+	35, // 6: p2p.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
+	33, // 7: p2p.v1.RegisterResponse.directory_time:type_name -> google.protobuf.Timestamp
+	36, // 8: p2p.v1.RegisterResponse.held_revision:type_name -> p2p.v1.Revision
+	8,  // 9: p2p.v1.RegisterResponse.endpoint_statuses:type_name -> p2p.v1.EndpointStatus
+	34, // 10: p2p.v1.EndpointStatus.endpoint:type_name -> p2p.v1.Endpoint
 	2,  // 11: p2p.v1.EndpointStatus.verdict:type_name -> p2p.v1.EndpointVerdict
-	32, // 12: p2p.v1.HeartbeatRequest.revision:type_name -> p2p.v1.Revision
-	9,  // 13: p2p.v1.HeartbeatRequest.load:type_name -> p2p.v1.PeerLoad
-	31, // 14: p2p.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
-	31, // 15: p2p.v1.HeartbeatResponse.heartbeat_interval:type_name -> google.protobuf.Duration
-	29, // 16: p2p.v1.HeartbeatResponse.directory_time:type_name -> google.protobuf.Timestamp
-	32, // 17: p2p.v1.HeartbeatResponse.held_revision:type_name -> p2p.v1.Revision
-	7,  // 18: p2p.v1.HeartbeatResponse.endpoint_statuses:type_name -> p2p.v1.EndpointStatus
-	32, // 19: p2p.v1.AnnounceRequest.base:type_name -> p2p.v1.Revision
-	32, // 20: p2p.v1.AnnounceRequest.revision:type_name -> p2p.v1.Revision
-	33, // 21: p2p.v1.AnnounceRequest.resources:type_name -> p2p.v1.Resource
-	14, // 22: p2p.v1.AnnounceRequest.snapshot:type_name -> p2p.v1.Snapshot
-	34, // 23: p2p.v1.AnnounceRequest.partial_contents:type_name -> p2p.v1.PartialContent
-	32, // 24: p2p.v1.AnnounceResponse.held_revision:type_name -> p2p.v1.Revision
-	16, // 25: p2p.v1.AnnounceResponse.rejected_items:type_name -> p2p.v1.RejectedItem
-	35, // 26: p2p.v1.RejectedItem.reason:type_name -> p2p.v1.ErrorReason
+	36, // 12: p2p.v1.HeartbeatRequest.revision:type_name -> p2p.v1.Revision
+	10, // 13: p2p.v1.HeartbeatRequest.load:type_name -> p2p.v1.PeerLoad
+	35, // 14: p2p.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
+	35, // 15: p2p.v1.HeartbeatResponse.heartbeat_interval:type_name -> google.protobuf.Duration
+	33, // 16: p2p.v1.HeartbeatResponse.directory_time:type_name -> google.protobuf.Timestamp
+	36, // 17: p2p.v1.HeartbeatResponse.held_revision:type_name -> p2p.v1.Revision
+	8,  // 18: p2p.v1.HeartbeatResponse.endpoint_statuses:type_name -> p2p.v1.EndpointStatus
+	36, // 19: p2p.v1.AnnounceRequest.base:type_name -> p2p.v1.Revision
+	36, // 20: p2p.v1.AnnounceRequest.revision:type_name -> p2p.v1.Revision
+	37, // 21: p2p.v1.AnnounceRequest.resources:type_name -> p2p.v1.Resource
+	15, // 22: p2p.v1.AnnounceRequest.snapshot:type_name -> p2p.v1.Snapshot
+	38, // 23: p2p.v1.AnnounceRequest.partial_contents:type_name -> p2p.v1.PartialContent
+	36, // 24: p2p.v1.AnnounceResponse.held_revision:type_name -> p2p.v1.Revision
+	17, // 25: p2p.v1.AnnounceResponse.rejected_items:type_name -> p2p.v1.RejectedItem
+	39, // 26: p2p.v1.RejectedItem.reason:type_name -> p2p.v1.ErrorReason
 	1,  // 27: p2p.v1.QueryRequest.order:type_name -> p2p.v1.ResourceOrder
-	19, // 28: p2p.v1.QueryResponse.listed_resources:type_name -> p2p.v1.ListedResource
-	20, // 29: p2p.v1.QueryResponse.peers:type_name -> p2p.v1.ListedPeer
-	33, // 30: p2p.v1.ListedResource.resource:type_name -> p2p.v1.Resource
-	30, // 31: p2p.v1.ListedPeer.endpoints:type_name -> p2p.v1.Endpoint
-	29, // 32: p2p.v1.ListedPeer.online_since_time:type_name -> google.protobuf.Timestamp
-	9,  // 33: p2p.v1.ListedPeer.load:type_name -> p2p.v1.PeerLoad
-	20, // 34: p2p.v1.ListPeersResponse.peers:type_name -> p2p.v1.ListedPeer
-	25, // 35: p2p.v1.LocateResponse.holdings:type_name -> p2p.v1.Holding
-	26, // 36: p2p.v1.LocateResponse.sources:type_name -> p2p.v1.Source
-	30, // 37: p2p.v1.Source.endpoints:type_name -> p2p.v1.Endpoint
-	29, // 38: p2p.v1.Source.grant_expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 39: p2p.v1.DirectoryService.GetDirectoryInfo:input_type -> p2p.v1.GetDirectoryInfoRequest
-	5,  // 40: p2p.v1.DirectoryService.Register:input_type -> p2p.v1.RegisterRequest
-	8,  // 41: p2p.v1.DirectoryService.Heartbeat:input_type -> p2p.v1.HeartbeatRequest
-	11, // 42: p2p.v1.DirectoryService.Leave:input_type -> p2p.v1.LeaveRequest
-	13, // 43: p2p.v1.DirectoryService.Announce:input_type -> p2p.v1.AnnounceRequest
-	17, // 44: p2p.v1.DirectoryService.Query:input_type -> p2p.v1.QueryRequest
-	21, // 45: p2p.v1.DirectoryService.ListPeers:input_type -> p2p.v1.ListPeersRequest
-	23, // 46: p2p.v1.DirectoryService.Locate:input_type -> p2p.v1.LocateRequest
-	4,  // 47: p2p.v1.DirectoryService.GetDirectoryInfo:output_type -> p2p.v1.GetDirectoryInfoResponse
-	6,  // 48: p2p.v1.DirectoryService.Register:output_type -> p2p.v1.RegisterResponse
-	10, // 49: p2p.v1.DirectoryService.Heartbeat:output_type -> p2p.v1.HeartbeatResponse
-	12, // 50: p2p.v1.DirectoryService.Leave:output_type -> p2p.v1.LeaveResponse
-	15, // 51: p2p.v1.DirectoryService.Announce:output_type -> p2p.v1.AnnounceResponse
-	18, // 52: p2p.v1.DirectoryService.Query:output_type -> p2p.v1.QueryResponse
-	22, // 53: p2p.v1.DirectoryService.ListPeers:output_type -> p2p.v1.ListPeersResponse
-	24, // 54: p2p.v1.DirectoryService.Locate:output_type -> p2p.v1.LocateResponse
-	47, // [47:55] is the sub-list for method output_type
-	39, // [39:47] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	20, // 28: p2p.v1.QueryResponse.listed_resources:type_name -> p2p.v1.ListedResource
+	21, // 29: p2p.v1.QueryResponse.peers:type_name -> p2p.v1.ListedPeer
+	37, // 30: p2p.v1.ListedResource.resource:type_name -> p2p.v1.Resource
+	34, // 31: p2p.v1.ListedPeer.endpoints:type_name -> p2p.v1.Endpoint
+	33, // 32: p2p.v1.ListedPeer.online_since_time:type_name -> google.protobuf.Timestamp
+	10, // 33: p2p.v1.ListedPeer.load:type_name -> p2p.v1.PeerLoad
+	21, // 34: p2p.v1.ListPeersResponse.peers:type_name -> p2p.v1.ListedPeer
+	26, // 35: p2p.v1.LocateResponse.holdings:type_name -> p2p.v1.Holding
+	27, // 36: p2p.v1.LocateResponse.sources:type_name -> p2p.v1.Source
+	34, // 37: p2p.v1.Source.endpoints:type_name -> p2p.v1.Endpoint
+	33, // 38: p2p.v1.Source.grant_expire_time:type_name -> google.protobuf.Timestamp
+	18, // 39: p2p.v1.WatchRequest.query:type_name -> p2p.v1.QueryRequest
+	30, // 40: p2p.v1.WatchResponse.events:type_name -> p2p.v1.WatchEvent
+	21, // 41: p2p.v1.WatchResponse.peers:type_name -> p2p.v1.ListedPeer
+	3,  // 42: p2p.v1.WatchEvent.kind:type_name -> p2p.v1.WatchEventKind
+	37, // 43: p2p.v1.WatchEvent.resource:type_name -> p2p.v1.Resource
+	4,  // 44: p2p.v1.DirectoryService.GetDirectoryInfo:input_type -> p2p.v1.GetDirectoryInfoRequest
+	6,  // 45: p2p.v1.DirectoryService.Register:input_type -> p2p.v1.RegisterRequest
+	9,  // 46: p2p.v1.DirectoryService.Heartbeat:input_type -> p2p.v1.HeartbeatRequest
+	12, // 47: p2p.v1.DirectoryService.Leave:input_type -> p2p.v1.LeaveRequest
+	14, // 48: p2p.v1.DirectoryService.Announce:input_type -> p2p.v1.AnnounceRequest
+	18, // 49: p2p.v1.DirectoryService.Query:input_type -> p2p.v1.QueryRequest
+	22, // 50: p2p.v1.DirectoryService.ListPeers:input_type -> p2p.v1.ListPeersRequest
+	24, // 51: p2p.v1.DirectoryService.Locate:input_type -> p2p.v1.LocateRequest
+	28, // 52: p2p.v1.DirectoryService.Watch:input_type -> p2p.v1.WatchRequest
+	5,  // 53: p2p.v1.DirectoryService.GetDirectoryInfo:output_type -> p2p.v1.GetDirectoryInfoResponse
+	7,  // 54: p2p.v1.DirectoryService.Register:output_type -> p2p.v1.RegisterResponse
+	11, // 55: p2p.v1.DirectoryService.Heartbeat:output_type -> p2p.v1.HeartbeatResponse
+	13, // 56: p2p.v1.DirectoryService.Leave:output_type -> p2p.v1.LeaveResponse
+	16, // 57: p2p.v1.DirectoryService.Announce:output_type -> p2p.v1.AnnounceResponse
+	19, // 58: p2p.v1.DirectoryService.Query:output_type -> p2p.v1.QueryResponse
+	23, // 59: p2p.v1.DirectoryService.ListPeers:output_type -> p2p.v1.ListPeersResponse
+	25, // 60: p2p.v1.DirectoryService.Locate:output_type -> p2p.v1.LocateResponse
+	29, // 61: p2p.v1.DirectoryService.Watch:output_type -> p2p.v1.WatchResponse
+	53, // [53:62] is the sub-list for method output_type
+	44, // [44:53] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_p2p_v1_directory_proto_init() }
@@ -2271,8 +2584,8 @@ func file_p2p_v1_directory_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_p2p_v1_directory_proto_rawDesc), len(file_p2p_v1_directory_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   24,
+			NumEnums:      4,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	DirectoryService_Query_FullMethodName            = "/p2p.v1.DirectoryService/Query"
 	DirectoryService_ListPeers_FullMethodName        = "/p2p.v1.DirectoryService/ListPeers"
 	DirectoryService_Locate_FullMethodName           = "/p2p.v1.DirectoryService/Locate"
+	DirectoryService_Watch_FullMethodName            = "/p2p.v1.DirectoryService/Watch"
 )
 
 // DirectoryServiceClient is the client API for DirectoryService service.
@@ -58,7 +59,7 @@ type DirectoryServiceClient interface {
 	//	INVALID_ARGUMENT / CERTIFICATE_INVALID; FIELD_INVALID for user, peer_id, endpoints.
 	//	ALREADY_EXISTS / USERNAME_TAKEN: the name, compared without case, belongs to another key.
 	//	PERMISSION_DENIED / PEER_ID_TAKEN.
-	//	RESOURCE_EXHAUSTED / TOO_MANY_PEERS.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_PEERS, TOO_MANY_SESSIONS.
 	Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*RegisterResponse, error)
 	// Heartbeat renews the lease. Both sides see in it whether they agree on the library's revision;
 	// where they don't, the peer announces.
@@ -73,7 +74,7 @@ type DirectoryServiceClient interface {
 	//
 	//	ABORTED / REVISION_MISMATCH: announce a snapshot.
 	//	FAILED_PRECONDITION / PEER_UNLISTED.
-	//	RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_LARGE.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_MANY_ANNOUNCES, TOO_LARGE.
 	Announce(ctx context.Context, in *AnnounceRequest, opts ...grpc.CallOption) (*AnnounceResponse, error)
 	// Query finds resources of peers online. All criteria must hold; none lists everything.
 	//
@@ -89,6 +90,23 @@ type DirectoryServiceClient interface {
 	//
 	// Errors: INVALID_ARGUMENT / PAGE_TOKEN_INVALID, FIELD_INVALID.
 	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
+	// Watch tells, until one side ends it, what becomes of the resources that a query finds, and which
+	// peers come and go: first what is there now, then CAUGHT_UP, then each change. A peer that comes
+	// online makes its resources appear, one that goes makes them gone.
+	//
+	// Events of one peer come in their order. An event may be told twice (after a resume, or when
+	// something changes while the beginning is told), none is left out: who applies them in order has
+	// in the end what Query would answer. Where the directory cannot go on without a gap (it restarted,
+	// or the token is too old) it says STARTED_ANEW and begins again from what is there now.
+	//
+	// At least every 30 s there is a response, also without events: a stream silent for much longer is
+	// dead. Watching does not renew the lease; the stream ends with SESSION_UNKNOWN when it ends.
+	//
+	// Errors:
+	//
+	//	RESOURCE_EXHAUSTED / WATCH_TOO_SLOW, TOO_MANY_WATCHERS.
+	//	INVALID_ARGUMENT / RESUME_TOKEN_INVALID, FIELD_INVALID.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
 type directoryServiceClient struct {
@@ -179,6 +197,25 @@ func (c *directoryServiceClient) Locate(ctx context.Context, in *LocateRequest, 
 	return out, nil
 }
 
+func (c *directoryServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DirectoryService_ServiceDesc.Streams[0], DirectoryService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DirectoryService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
 // DirectoryServiceServer is the server API for DirectoryService service.
 // All implementations must embed UnimplementedDirectoryServiceServer
 // for forward compatibility.
@@ -206,7 +243,7 @@ type DirectoryServiceServer interface {
 	//	INVALID_ARGUMENT / CERTIFICATE_INVALID; FIELD_INVALID for user, peer_id, endpoints.
 	//	ALREADY_EXISTS / USERNAME_TAKEN: the name, compared without case, belongs to another key.
 	//	PERMISSION_DENIED / PEER_ID_TAKEN.
-	//	RESOURCE_EXHAUSTED / TOO_MANY_PEERS.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_PEERS, TOO_MANY_SESSIONS.
 	Register(context.Context, *RegisterRequest) (*RegisterResponse, error)
 	// Heartbeat renews the lease. Both sides see in it whether they agree on the library's revision;
 	// where they don't, the peer announces.
@@ -221,7 +258,7 @@ type DirectoryServiceServer interface {
 	//
 	//	ABORTED / REVISION_MISMATCH: announce a snapshot.
 	//	FAILED_PRECONDITION / PEER_UNLISTED.
-	//	RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_LARGE.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_RESOURCES, TOO_MANY_ANNOUNCES, TOO_LARGE.
 	Announce(context.Context, *AnnounceRequest) (*AnnounceResponse, error)
 	// Query finds resources of peers online. All criteria must hold; none lists everything.
 	//
@@ -237,6 +274,23 @@ type DirectoryServiceServer interface {
 	//
 	// Errors: INVALID_ARGUMENT / PAGE_TOKEN_INVALID, FIELD_INVALID.
 	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
+	// Watch tells, until one side ends it, what becomes of the resources that a query finds, and which
+	// peers come and go: first what is there now, then CAUGHT_UP, then each change. A peer that comes
+	// online makes its resources appear, one that goes makes them gone.
+	//
+	// Events of one peer come in their order. An event may be told twice (after a resume, or when
+	// something changes while the beginning is told), none is left out: who applies them in order has
+	// in the end what Query would answer. Where the directory cannot go on without a gap (it restarted,
+	// or the token is too old) it says STARTED_ANEW and begins again from what is there now.
+	//
+	// At least every 30 s there is a response, also without events: a stream silent for much longer is
+	// dead. Watching does not renew the lease; the stream ends with SESSION_UNKNOWN when it ends.
+	//
+	// Errors:
+	//
+	//	RESOURCE_EXHAUSTED / WATCH_TOO_SLOW, TOO_MANY_WATCHERS.
+	//	INVALID_ARGUMENT / RESUME_TOKEN_INVALID, FIELD_INVALID.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedDirectoryServiceServer()
 }
 
@@ -270,6 +324,9 @@ func (UnimplementedDirectoryServiceServer) ListPeers(context.Context, *ListPeers
 }
 func (UnimplementedDirectoryServiceServer) Locate(context.Context, *LocateRequest) (*LocateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Locate not implemented")
+}
+func (UnimplementedDirectoryServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedDirectoryServiceServer) mustEmbedUnimplementedDirectoryServiceServer() {}
 func (UnimplementedDirectoryServiceServer) testEmbeddedByValue()                          {}
@@ -436,6 +493,17 @@ func _DirectoryService_Locate_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DirectoryService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DirectoryServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DirectoryService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
 // DirectoryService_ServiceDesc is the grpc.ServiceDesc for DirectoryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -476,6 +544,12 @@ var DirectoryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _DirectoryService_Locate_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _DirectoryService_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "p2p/v1/directory.proto",
 }

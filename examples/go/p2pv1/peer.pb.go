@@ -11,6 +11,7 @@ package p2pv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -125,9 +126,12 @@ type FetchFileRequest struct {
 	ReadOffset int64 `protobuf:"varint,2,opt,name=read_offset,json=readOffset,proto3" json:"read_offset,omitempty"`
 	// Most bytes wanted; 0: all to the end.
 	ReadLimit int64 `protobuf:"varint,3,opt,name=read_limit,json=readLimit,proto3" json:"read_limit,omitempty"`
-	// Largest chunk wanted in bytes; 0: the source chooses. The source keeps it within 16 KiB and
+	// Largest chunk wanted in bytes; 0 or less: the source chooses. The source keeps it within 16 KiB and
 	// 1 MiB.
 	MaxChunkBytes int32 `protobuf:"varint,4,opt,name=max_chunk_bytes,json=maxChunkBytes,proto3" json:"max_chunk_bytes,omitempty"`
+	// What to do when no upload slot is free. True: wait in the queue, told the place in it by
+	// `queue` messages. False: TOO_MANY_STREAMS at once.
+	WaitInQueue   bool `protobuf:"varint,5,opt,name=wait_in_queue,json=waitInQueue,proto3" json:"wait_in_queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,11 +194,22 @@ func (x *FetchFileRequest) GetMaxChunkBytes() int32 {
 	return 0
 }
 
+func (x *FetchFileRequest) GetWaitInQueue() bool {
+	if x != nil {
+		return x.WaitInQueue
+	}
+	return false
+}
+
 // One chunk. Chunks follow each other without gap, starting at read_offset.
 type FetchFileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Content bytes, at most 1 MiB; may be empty.
-	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// Set while the call waits for an upload slot, then `data` is empty: once at the start of the
+	// wait, whenever the place changes, and at least every 5 s. Only with `wait_in_queue`. A stream
+	// that has had its slot for long may wait again between chunks, for others to go first.
+	Queue         *QueueStatus `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -236,6 +251,466 @@ func (x *FetchFileResponse) GetData() []byte {
 	return nil
 }
 
+func (x *FetchFileResponse) GetQueue() *QueueStatus {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+// The place of a call that waits for an upload slot.
+type QueueStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many calls are served before this one; 0: it is next. It may rise, for slots are shared out
+	// fairly between users and not in the order of arrival.
+	Position int32 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	// How many calls wait, this one included.
+	WaitingCount int32 `protobuf:"varint,2,opt,name=waiting_count,json=waitingCount,proto3" json:"waiting_count,omitempty"`
+	// How long it will take, as far as the source can tell from the rate of late; absent: it cannot.
+	ExpectedWait  *durationpb.Duration `protobuf:"bytes,3,opt,name=expected_wait,json=expectedWait,proto3" json:"expected_wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueStatus) Reset() {
+	*x = QueueStatus{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueStatus) ProtoMessage() {}
+
+func (x *QueueStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueStatus.ProtoReflect.Descriptor instead.
+func (*QueueStatus) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *QueueStatus) GetPosition() int32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetWaitingCount() int32 {
+	if x != nil {
+		return x.WaitingCount
+	}
+	return 0
+}
+
+func (x *QueueStatus) GetExpectedWait() *durationpb.Duration {
+	if x != nil {
+		return x.ExpectedWait
+	}
+	return nil
+}
+
+// Asks for many small contents.
+type FetchPackedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// BLAKE3 of each content, 32 bytes; at most 5,000, without repeats.
+	Digests [][]byte `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	// As in FetchFileRequest.
+	WaitInQueue   bool `protobuf:"varint,2,opt,name=wait_in_queue,json=waitInQueue,proto3" json:"wait_in_queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchPackedRequest) Reset() {
+	*x = FetchPackedRequest{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchPackedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchPackedRequest) ProtoMessage() {}
+
+func (x *FetchPackedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchPackedRequest.ProtoReflect.Descriptor instead.
+func (*FetchPackedRequest) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FetchPackedRequest) GetDigests() [][]byte {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+func (x *FetchPackedRequest) GetWaitInQueue() bool {
+	if x != nil {
+		return x.WaitInQueue
+	}
+	return false
+}
+
+// Some of the contents asked for. All messages together carry every digest once, in order.
+type FetchPackedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next contents; their data together is at most 1 MiB.
+	Contents []*PackedContent `protobuf:"bytes,1,rep,name=contents,proto3" json:"contents,omitempty"`
+	// As in FetchFileResponse; then `contents` is empty.
+	Queue         *QueueStatus `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchPackedResponse) Reset() {
+	*x = FetchPackedResponse{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchPackedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchPackedResponse) ProtoMessage() {}
+
+func (x *FetchPackedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchPackedResponse.ProtoReflect.Descriptor instead.
+func (*FetchPackedResponse) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *FetchPackedResponse) GetContents() []*PackedContent {
+	if x != nil {
+		return x.Contents
+	}
+	return nil
+}
+
+func (x *FetchPackedResponse) GetQueue() *QueueStatus {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+// One content, or why it is not there.
+type PackedContent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place of its digest in the request, from 0.
+	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// All of its bytes; empty too when `reason` is set.
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// Unspecified: `data` is the content. Else why it is not: TOO_LARGE (over 1 MiB: FetchFile serves
+	// it), CONTENT_UNKNOWN, CONTENT_CHANGED, CONTENT_UNREADABLE, GRANT_MISMATCH.
+	Reason        ErrorReason `protobuf:"varint,3,opt,name=reason,proto3,enum=p2p.v1.ErrorReason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackedContent) Reset() {
+	*x = PackedContent{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackedContent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackedContent) ProtoMessage() {}
+
+func (x *PackedContent) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackedContent.ProtoReflect.Descriptor instead.
+func (*PackedContent) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PackedContent) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PackedContent) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *PackedContent) GetReason() ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+// Asks which pieces a peer holds.
+type WatchPiecesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// BLAKE3 of the whole content, 64 lower-case hex.
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Manifest that the pieces are meant by, 64 lower-case hex.
+	ManifestDigest string `protobuf:"bytes,2,opt,name=manifest_digest,json=manifestDigest,proto3" json:"manifest_digest,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *WatchPiecesRequest) Reset() {
+	*x = WatchPiecesRequest{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPiecesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPiecesRequest) ProtoMessage() {}
+
+func (x *WatchPiecesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPiecesRequest.ProtoReflect.Descriptor instead.
+func (*WatchPiecesRequest) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WatchPiecesRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *WatchPiecesRequest) GetManifestDigest() string {
+	if x != nil {
+		return x.ManifestDigest
+	}
+	return ""
+}
+
+// Pieces held. They only ever come to more; a peer that loses one ends the stream.
+type WatchPiecesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first message, and there alone: which pieces are held. The lowest bit of byte 0 is piece
+	// 0, its highest piece 7, and so on; as many bytes as all pieces need, spare bits zero. For a
+	// content without pieces it is empty.
+	Bitmap []byte `protobuf:"bytes,1,opt,name=bitmap,proto3" json:"bitmap,omitempty"`
+	// Indices of pieces that have come to be held since the message before. At most 65,536.
+	AddedPieces   []int32 `protobuf:"varint,2,rep,packed,name=added_pieces,json=addedPieces,proto3" json:"added_pieces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPiecesResponse) Reset() {
+	*x = WatchPiecesResponse{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPiecesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPiecesResponse) ProtoMessage() {}
+
+func (x *WatchPiecesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPiecesResponse.ProtoReflect.Descriptor instead.
+func (*WatchPiecesResponse) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WatchPiecesResponse) GetBitmap() []byte {
+	if x != nil {
+		return x.Bitmap
+	}
+	return nil
+}
+
+func (x *WatchPiecesResponse) GetAddedPieces() []int32 {
+	if x != nil {
+		return x.AddedPieces
+	}
+	return nil
+}
+
+// Tells of a bad piece.
+type ReportBadPieceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// BLAKE3 of the whole content, 64 lower-case hex.
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Manifest that the piece does not fit, 64 lower-case hex.
+	ManifestDigest string `protobuf:"bytes,2,opt,name=manifest_digest,json=manifestDigest,proto3" json:"manifest_digest,omitempty"`
+	// Index of the piece, from 0.
+	PieceIndex    int32 `protobuf:"varint,3,opt,name=piece_index,json=pieceIndex,proto3" json:"piece_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportBadPieceRequest) Reset() {
+	*x = ReportBadPieceRequest{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportBadPieceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportBadPieceRequest) ProtoMessage() {}
+
+func (x *ReportBadPieceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportBadPieceRequest.ProtoReflect.Descriptor instead.
+func (*ReportBadPieceRequest) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReportBadPieceRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ReportBadPieceRequest) GetManifestDigest() string {
+	if x != nil {
+		return x.ManifestDigest
+	}
+	return ""
+}
+
+func (x *ReportBadPieceRequest) GetPieceIndex() int32 {
+	if x != nil {
+		return x.PieceIndex
+	}
+	return 0
+}
+
+// The report was taken.
+type ReportBadPieceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportBadPieceResponse) Reset() {
+	*x = ReportBadPieceResponse{}
+	mi := &file_p2p_v1_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportBadPieceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportBadPieceResponse) ProtoMessage() {}
+
+func (x *ReportBadPieceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_p2p_v1_peer_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportBadPieceResponse.ProtoReflect.Descriptor instead.
+func (*ReportBadPieceResponse) Descriptor() ([]byte, []int) {
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{11}
+}
+
 // Asks for a proof of identity.
 type ProveIdentityRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -247,7 +722,7 @@ type ProveIdentityRequest struct {
 
 func (x *ProveIdentityRequest) Reset() {
 	*x = ProveIdentityRequest{}
-	mi := &file_p2p_v1_peer_proto_msgTypes[4]
+	mi := &file_p2p_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -259,7 +734,7 @@ func (x *ProveIdentityRequest) String() string {
 func (*ProveIdentityRequest) ProtoMessage() {}
 
 func (x *ProveIdentityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_p2p_v1_peer_proto_msgTypes[4]
+	mi := &file_p2p_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -272,7 +747,7 @@ func (x *ProveIdentityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveIdentityRequest.ProtoReflect.Descriptor instead.
 func (*ProveIdentityRequest) Descriptor() ([]byte, []int) {
-	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProveIdentityRequest) GetNonce() []byte {
@@ -294,7 +769,7 @@ type ProveIdentityResponse struct {
 
 func (x *ProveIdentityResponse) Reset() {
 	*x = ProveIdentityResponse{}
-	mi := &file_p2p_v1_peer_proto_msgTypes[5]
+	mi := &file_p2p_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +781,7 @@ func (x *ProveIdentityResponse) String() string {
 func (*ProveIdentityResponse) ProtoMessage() {}
 
 func (x *ProveIdentityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_p2p_v1_peer_proto_msgTypes[5]
+	mi := &file_p2p_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +794,7 @@ func (x *ProveIdentityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveIdentityResponse.ProtoReflect.Descriptor instead.
 func (*ProveIdentityResponse) Descriptor() ([]byte, []int) {
-	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_p2p_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProveIdentityResponse) GetSignature() []byte {
@@ -333,27 +808,58 @@ var File_p2p_v1_peer_proto protoreflect.FileDescriptor
 
 const file_p2p_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x11p2p/v1/peer.proto\x12\x06p2p.v1\x1a\x12p2p/v1/types.proto\",\n" +
+	"\x11p2p/v1/peer.proto\x12\x06p2p.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12p2p/v1/types.proto\",\n" +
 	"\x12GetManifestRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\"C\n" +
 	"\x13GetManifestResponse\x12,\n" +
-	"\bmanifest\x18\x01 \x01(\v2\x10.p2p.v1.ManifestR\bmanifest\"\x92\x01\n" +
+	"\bmanifest\x18\x01 \x01(\v2\x10.p2p.v1.ManifestR\bmanifest\"\xb6\x01\n" +
 	"\x10FetchFileRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1f\n" +
 	"\vread_offset\x18\x02 \x01(\x03R\n" +
 	"readOffset\x12\x1d\n" +
 	"\n" +
 	"read_limit\x18\x03 \x01(\x03R\treadLimit\x12&\n" +
-	"\x0fmax_chunk_bytes\x18\x04 \x01(\x05R\rmaxChunkBytes\"'\n" +
+	"\x0fmax_chunk_bytes\x18\x04 \x01(\x05R\rmaxChunkBytes\x12\"\n" +
+	"\rwait_in_queue\x18\x05 \x01(\bR\vwaitInQueue\"R\n" +
 	"\x11FetchFileResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\",\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12)\n" +
+	"\x05queue\x18\x02 \x01(\v2\x13.p2p.v1.QueueStatusR\x05queue\"\x8e\x01\n" +
+	"\vQueueStatus\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x05R\bposition\x12#\n" +
+	"\rwaiting_count\x18\x02 \x01(\x05R\fwaitingCount\x12>\n" +
+	"\rexpected_wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\fexpectedWait\"R\n" +
+	"\x12FetchPackedRequest\x12\x18\n" +
+	"\adigests\x18\x01 \x03(\fR\adigests\x12\"\n" +
+	"\rwait_in_queue\x18\x02 \x01(\bR\vwaitInQueue\"s\n" +
+	"\x13FetchPackedResponse\x121\n" +
+	"\bcontents\x18\x01 \x03(\v2\x15.p2p.v1.PackedContentR\bcontents\x12)\n" +
+	"\x05queue\x18\x02 \x01(\v2\x13.p2p.v1.QueueStatusR\x05queue\"f\n" +
+	"\rPackedContent\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12+\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x13.p2p.v1.ErrorReasonR\x06reason\"U\n" +
+	"\x12WatchPiecesRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12'\n" +
+	"\x0fmanifest_digest\x18\x02 \x01(\tR\x0emanifestDigest\"P\n" +
+	"\x13WatchPiecesResponse\x12\x16\n" +
+	"\x06bitmap\x18\x01 \x01(\fR\x06bitmap\x12!\n" +
+	"\fadded_pieces\x18\x02 \x03(\x05R\vaddedPieces\"y\n" +
+	"\x15ReportBadPieceRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12'\n" +
+	"\x0fmanifest_digest\x18\x02 \x01(\tR\x0emanifestDigest\x12\x1f\n" +
+	"\vpiece_index\x18\x03 \x01(\x05R\n" +
+	"pieceIndex\"\x18\n" +
+	"\x16ReportBadPieceResponse\",\n" +
 	"\x14ProveIdentityRequest\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"5\n" +
 	"\x15ProveIdentityResponse\x12\x1c\n" +
-	"\tsignature\x18\x01 \x01(\fR\tsignature2\xe7\x01\n" +
+	"\tsignature\x18\x01 \x01(\fR\tsignature2\xcc\x03\n" +
 	"\vPeerService\x12F\n" +
 	"\vGetManifest\x12\x1a.p2p.v1.GetManifestRequest\x1a\x1b.p2p.v1.GetManifestResponse\x12B\n" +
-	"\tFetchFile\x12\x18.p2p.v1.FetchFileRequest\x1a\x19.p2p.v1.FetchFileResponse0\x01\x12L\n" +
+	"\tFetchFile\x12\x18.p2p.v1.FetchFileRequest\x1a\x19.p2p.v1.FetchFileResponse0\x01\x12H\n" +
+	"\vFetchPacked\x12\x1a.p2p.v1.FetchPackedRequest\x1a\x1b.p2p.v1.FetchPackedResponse0\x01\x12H\n" +
+	"\vWatchPieces\x12\x1a.p2p.v1.WatchPiecesRequest\x1a\x1b.p2p.v1.WatchPiecesResponse0\x01\x12O\n" +
+	"\x0eReportBadPiece\x12\x1d.p2p.v1.ReportBadPieceRequest\x1a\x1e.p2p.v1.ReportBadPieceResponse\x12L\n" +
 	"\rProveIdentity\x12\x1c.p2p.v1.ProveIdentityRequest\x1a\x1d.p2p.v1.ProveIdentityResponseBk\n" +
 	"\n" +
 	"com.p2p.v1B\tPeerProtoP\x01Z\x19p2pshare.example/go/p2pv1\xa2\x02\x03PXX\xaa\x02\x06P2p.V1\xca\x02\x06P2p\\V1\xe2\x02\x12P2p\\V1\\GPBMetadata\xea\x02\aP2p::V1b\x06proto3"
@@ -370,29 +876,50 @@ func file_p2p_v1_peer_proto_rawDescGZIP() []byte {
 	return file_p2p_v1_peer_proto_rawDescData
 }
 
-var file_p2p_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_p2p_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_p2p_v1_peer_proto_goTypes = []any{
-	(*GetManifestRequest)(nil),    // 0: p2p.v1.GetManifestRequest
-	(*GetManifestResponse)(nil),   // 1: p2p.v1.GetManifestResponse
-	(*FetchFileRequest)(nil),      // 2: p2p.v1.FetchFileRequest
-	(*FetchFileResponse)(nil),     // 3: p2p.v1.FetchFileResponse
-	(*ProveIdentityRequest)(nil),  // 4: p2p.v1.ProveIdentityRequest
-	(*ProveIdentityResponse)(nil), // 5: p2p.v1.ProveIdentityResponse
-	(*Manifest)(nil),              // 6: p2p.v1.Manifest
+	(*GetManifestRequest)(nil),     // 0: p2p.v1.GetManifestRequest
+	(*GetManifestResponse)(nil),    // 1: p2p.v1.GetManifestResponse
+	(*FetchFileRequest)(nil),       // 2: p2p.v1.FetchFileRequest
+	(*FetchFileResponse)(nil),      // 3: p2p.v1.FetchFileResponse
+	(*QueueStatus)(nil),            // 4: p2p.v1.QueueStatus
+	(*FetchPackedRequest)(nil),     // 5: p2p.v1.FetchPackedRequest
+	(*FetchPackedResponse)(nil),    // 6: p2p.v1.FetchPackedResponse
+	(*PackedContent)(nil),          // 7: p2p.v1.PackedContent
+	(*WatchPiecesRequest)(nil),     // 8: p2p.v1.WatchPiecesRequest
+	(*WatchPiecesResponse)(nil),    // 9: p2p.v1.WatchPiecesResponse
+	(*ReportBadPieceRequest)(nil),  // 10: p2p.v1.ReportBadPieceRequest
+	(*ReportBadPieceResponse)(nil), // 11: p2p.v1.ReportBadPieceResponse
+	(*ProveIdentityRequest)(nil),   // 12: p2p.v1.ProveIdentityRequest
+	(*ProveIdentityResponse)(nil),  // 13: p2p.v1.ProveIdentityResponse
+	(*Manifest)(nil),               // 14: p2p.v1.Manifest
+	(*durationpb.Duration)(nil),    // 15: google.protobuf.Duration
+	(ErrorReason)(0),               // 16: p2p.v1.ErrorReason
 }
 var file_p2p_v1_peer_proto_depIdxs = []int32{
-	6, // 0: p2p.v1.GetManifestResponse.manifest:type_name -> p2p.v1.Manifest
-	0, // 1: p2p.v1.PeerService.GetManifest:input_type -> p2p.v1.GetManifestRequest
-	2, // 2: p2p.v1.PeerService.FetchFile:input_type -> p2p.v1.FetchFileRequest
-	4, // 3: p2p.v1.PeerService.ProveIdentity:input_type -> p2p.v1.ProveIdentityRequest
-	1, // 4: p2p.v1.PeerService.GetManifest:output_type -> p2p.v1.GetManifestResponse
-	3, // 5: p2p.v1.PeerService.FetchFile:output_type -> p2p.v1.FetchFileResponse
-	5, // 6: p2p.v1.PeerService.ProveIdentity:output_type -> p2p.v1.ProveIdentityResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	14, // 0: p2p.v1.GetManifestResponse.manifest:type_name -> p2p.v1.Manifest
+	4,  // 1: p2p.v1.FetchFileResponse.queue:type_name -> p2p.v1.QueueStatus
+	15, // 2: p2p.v1.QueueStatus.expected_wait:type_name -> google.protobuf.Duration
+	7,  // 3: p2p.v1.FetchPackedResponse.contents:type_name -> p2p.v1.PackedContent
+	4,  // 4: p2p.v1.FetchPackedResponse.queue:type_name -> p2p.v1.QueueStatus
+	16, // 5: p2p.v1.PackedContent.reason:type_name -> p2p.v1.ErrorReason
+	0,  // 6: p2p.v1.PeerService.GetManifest:input_type -> p2p.v1.GetManifestRequest
+	2,  // 7: p2p.v1.PeerService.FetchFile:input_type -> p2p.v1.FetchFileRequest
+	5,  // 8: p2p.v1.PeerService.FetchPacked:input_type -> p2p.v1.FetchPackedRequest
+	8,  // 9: p2p.v1.PeerService.WatchPieces:input_type -> p2p.v1.WatchPiecesRequest
+	10, // 10: p2p.v1.PeerService.ReportBadPiece:input_type -> p2p.v1.ReportBadPieceRequest
+	12, // 11: p2p.v1.PeerService.ProveIdentity:input_type -> p2p.v1.ProveIdentityRequest
+	1,  // 12: p2p.v1.PeerService.GetManifest:output_type -> p2p.v1.GetManifestResponse
+	3,  // 13: p2p.v1.PeerService.FetchFile:output_type -> p2p.v1.FetchFileResponse
+	6,  // 14: p2p.v1.PeerService.FetchPacked:output_type -> p2p.v1.FetchPackedResponse
+	9,  // 15: p2p.v1.PeerService.WatchPieces:output_type -> p2p.v1.WatchPiecesResponse
+	11, // 16: p2p.v1.PeerService.ReportBadPiece:output_type -> p2p.v1.ReportBadPieceResponse
+	13, // 17: p2p.v1.PeerService.ProveIdentity:output_type -> p2p.v1.ProveIdentityResponse
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_p2p_v1_peer_proto_init() }
@@ -407,7 +934,7 @@ func file_p2p_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_p2p_v1_peer_proto_rawDesc), len(file_p2p_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,20 +21,26 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PeerService_GetManifest_FullMethodName   = "/p2p.v1.PeerService/GetManifest"
-	PeerService_FetchFile_FullMethodName     = "/p2p.v1.PeerService/FetchFile"
-	PeerService_ProveIdentity_FullMethodName = "/p2p.v1.PeerService/ProveIdentity"
+	PeerService_GetManifest_FullMethodName    = "/p2p.v1.PeerService/GetManifest"
+	PeerService_FetchFile_FullMethodName      = "/p2p.v1.PeerService/FetchFile"
+	PeerService_FetchPacked_FullMethodName    = "/p2p.v1.PeerService/FetchPacked"
+	PeerService_WatchPieces_FullMethodName    = "/p2p.v1.PeerService/WatchPieces"
+	PeerService_ReportBadPiece_FullMethodName = "/p2p.v1.PeerService/ReportBadPiece"
+	PeerService_ProveIdentity_FullMethodName  = "/p2p.v1.PeerService/ProveIdentity"
 )
 
 // PeerServiceClient is the client API for PeerService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+// Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
 // `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
 // call opens, and a running stream is never cut when the grant expires.
 //
-// Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+// GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+// another method is asked without it.
+//
+// Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
 // PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
 // for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
 type PeerServiceClient interface {
@@ -52,10 +58,46 @@ type PeerServiceClient interface {
 	//	  the size is good and yields no data).
 	//	ABORTED / CONTENT_CHANGED: the file changed before or while it was sent; verified pieces stay
 	//	  good.
-	//	RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: retry later or elsewhere.
-	//	DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long.
+	//	FAILED_PRECONDITION / PIECES_MISSING: the peer holds the content in part only, and a piece
+	//	  that the range touches is not among what it holds.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: no upload slot is free, and the request does not wait
+	//	  for one or the queue is full; retry later or elsewhere. In mid-stream, too: of a request
+	//	  that does not wait, when it has had its slot for long and others wait; resume.
+	//	DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long; sooner where others
+	//	  wait for its slot.
 	//	UNAVAILABLE / CONTENT_UNREADABLE: the disk does not give the file now.
 	FetchFile(ctx context.Context, in *FetchFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchFileResponse], error)
+	// FetchPacked streams many small contents, each whole and many in one message, in the order in
+	// which they were asked for: one call, one slot and one grant for thousands of files. The digest
+	// of each is all that a receiver needs to verify it. A content that cannot be sent is answered
+	// with the reason in its place, and the others stand. Holders of part of a content do not send
+	// it here.
+	//
+	// Errors:
+	//
+	//	RESOURCE_EXHAUSTED / TOO_LARGE: more digests than 5,000.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_STREAMS; DEADLINE_EXCEEDED / STREAM_IDLE: as of FetchFile.
+	FetchPacked(ctx context.Context, in *FetchPackedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchPackedResponse], error)
+	// WatchPieces tells which pieces of a content the peer holds, and from then on which ones it
+	// comes to hold, as long as the caller stays. The first message comes at once. The stream ends
+	// with OK when the peer holds all of it.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND / CONTENT_UNKNOWN: also where the peer knows the content under another manifest
+	//	  only, and later, when it shares it no longer.
+	//	RESOURCE_EXHAUSTED / OVERLOADED: too many watch it; ask for pieces as if nothing were known.
+	WatchPieces(ctx context.Context, in *WatchPiecesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPiecesResponse], error)
+	// ReportBadPiece tells a source that a piece it served does not fit the manifest. The source reads
+	// that piece again, and when it finds the same it withdraws the file and hashes it anew. A report
+	// is a hint: it costs the source one read of a piece, and it trusts its own disk alone.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND / CONTENT_UNKNOWN: also for another manifest.
+	//	OUT_OF_RANGE / RANGE_INVALID: the content has no such piece.
+	//	RESOURCE_EXHAUSTED / OVERLOADED: too many reports; not needed again.
+	ReportBadPiece(ctx context.Context, in *ReportBadPieceRequest, opts ...grpc.CallOption) (*ReportBadPieceResponse, error)
 	// ProveIdentity signs a nonce with the peer's key. Used by a directory without TLS, when it dials
 	// a peer back, to see that the announced address is that peer; with TLS the handshake shows it.
 	// Needs no grant.
@@ -101,6 +143,54 @@ func (c *peerServiceClient) FetchFile(ctx context.Context, in *FetchFileRequest,
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_FetchFileClient = grpc.ServerStreamingClient[FetchFileResponse]
 
+func (c *peerServiceClient) FetchPacked(ctx context.Context, in *FetchPackedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchPackedResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[1], PeerService_FetchPacked_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchPackedRequest, FetchPackedResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_FetchPackedClient = grpc.ServerStreamingClient[FetchPackedResponse]
+
+func (c *peerServiceClient) WatchPieces(ctx context.Context, in *WatchPiecesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPiecesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PeerService_ServiceDesc.Streams[2], PeerService_WatchPieces_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchPiecesRequest, WatchPiecesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_WatchPiecesClient = grpc.ServerStreamingClient[WatchPiecesResponse]
+
+func (c *peerServiceClient) ReportBadPiece(ctx context.Context, in *ReportBadPieceRequest, opts ...grpc.CallOption) (*ReportBadPieceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportBadPieceResponse)
+	err := c.cc.Invoke(ctx, PeerService_ReportBadPiece_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerServiceClient) ProveIdentity(ctx context.Context, in *ProveIdentityRequest, opts ...grpc.CallOption) (*ProveIdentityResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ProveIdentityResponse)
@@ -115,11 +205,14 @@ func (c *peerServiceClient) ProveIdentity(ctx context.Context, in *ProveIdentity
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
 //
-// Contents by digest. Nothing here takes a path. GetManifest and FetchFile need the metadata
+// Contents by digest. Nothing here takes a path. All but ProveIdentity need the metadata
 // `authorization: Bearer <grant>` with a grant from Locate for this peer; it is checked when the
 // call opens, and a running stream is never cut when the grant expires.
 //
-// Errors of both: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
+// GetManifest and FetchFile are what every source has; a source that answers UNIMPLEMENTED to
+// another method is asked without it.
+//
+// Errors of all of them: UNAUTHENTICATED / GRANT_MISSING, GRANT_INVALID, GRANT_EXPIRED;
 // PERMISSION_DENIED / GRANT_MISMATCH; NOT_FOUND / CONTENT_UNKNOWN; INVALID_ARGUMENT / FIELD_INVALID
 // for a malformed digest; UNAVAILABLE / SHUTTING_DOWN.
 type PeerServiceServer interface {
@@ -137,10 +230,46 @@ type PeerServiceServer interface {
 	//	  the size is good and yields no data).
 	//	ABORTED / CONTENT_CHANGED: the file changed before or while it was sent; verified pieces stay
 	//	  good.
-	//	RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: retry later or elsewhere.
-	//	DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long.
+	//	FAILED_PRECONDITION / PIECES_MISSING: the peer holds the content in part only, and a piece
+	//	  that the range touches is not among what it holds.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_STREAMS: no upload slot is free, and the request does not wait
+	//	  for one or the queue is full; retry later or elsewhere. In mid-stream, too: of a request
+	//	  that does not wait, when it has had its slot for long and others wait; resume.
+	//	DEADLINE_EXCEEDED / STREAM_IDLE: the reader took nothing for too long; sooner where others
+	//	  wait for its slot.
 	//	UNAVAILABLE / CONTENT_UNREADABLE: the disk does not give the file now.
 	FetchFile(*FetchFileRequest, grpc.ServerStreamingServer[FetchFileResponse]) error
+	// FetchPacked streams many small contents, each whole and many in one message, in the order in
+	// which they were asked for: one call, one slot and one grant for thousands of files. The digest
+	// of each is all that a receiver needs to verify it. A content that cannot be sent is answered
+	// with the reason in its place, and the others stand. Holders of part of a content do not send
+	// it here.
+	//
+	// Errors:
+	//
+	//	RESOURCE_EXHAUSTED / TOO_LARGE: more digests than 5,000.
+	//	RESOURCE_EXHAUSTED / TOO_MANY_STREAMS; DEADLINE_EXCEEDED / STREAM_IDLE: as of FetchFile.
+	FetchPacked(*FetchPackedRequest, grpc.ServerStreamingServer[FetchPackedResponse]) error
+	// WatchPieces tells which pieces of a content the peer holds, and from then on which ones it
+	// comes to hold, as long as the caller stays. The first message comes at once. The stream ends
+	// with OK when the peer holds all of it.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND / CONTENT_UNKNOWN: also where the peer knows the content under another manifest
+	//	  only, and later, when it shares it no longer.
+	//	RESOURCE_EXHAUSTED / OVERLOADED: too many watch it; ask for pieces as if nothing were known.
+	WatchPieces(*WatchPiecesRequest, grpc.ServerStreamingServer[WatchPiecesResponse]) error
+	// ReportBadPiece tells a source that a piece it served does not fit the manifest. The source reads
+	// that piece again, and when it finds the same it withdraws the file and hashes it anew. A report
+	// is a hint: it costs the source one read of a piece, and it trusts its own disk alone.
+	//
+	// Errors:
+	//
+	//	NOT_FOUND / CONTENT_UNKNOWN: also for another manifest.
+	//	OUT_OF_RANGE / RANGE_INVALID: the content has no such piece.
+	//	RESOURCE_EXHAUSTED / OVERLOADED: too many reports; not needed again.
+	ReportBadPiece(context.Context, *ReportBadPieceRequest) (*ReportBadPieceResponse, error)
 	// ProveIdentity signs a nonce with the peer's key. Used by a directory without TLS, when it dials
 	// a peer back, to see that the announced address is that peer; with TLS the handshake shows it.
 	// Needs no grant.
@@ -162,6 +291,15 @@ func (UnimplementedPeerServiceServer) GetManifest(context.Context, *GetManifestR
 }
 func (UnimplementedPeerServiceServer) FetchFile(*FetchFileRequest, grpc.ServerStreamingServer[FetchFileResponse]) error {
 	return status.Error(codes.Unimplemented, "method FetchFile not implemented")
+}
+func (UnimplementedPeerServiceServer) FetchPacked(*FetchPackedRequest, grpc.ServerStreamingServer[FetchPackedResponse]) error {
+	return status.Error(codes.Unimplemented, "method FetchPacked not implemented")
+}
+func (UnimplementedPeerServiceServer) WatchPieces(*WatchPiecesRequest, grpc.ServerStreamingServer[WatchPiecesResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchPieces not implemented")
+}
+func (UnimplementedPeerServiceServer) ReportBadPiece(context.Context, *ReportBadPieceRequest) (*ReportBadPieceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportBadPiece not implemented")
 }
 func (UnimplementedPeerServiceServer) ProveIdentity(context.Context, *ProveIdentityRequest) (*ProveIdentityResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ProveIdentity not implemented")
@@ -216,6 +354,46 @@ func _PeerService_FetchFile_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PeerService_FetchFileServer = grpc.ServerStreamingServer[FetchFileResponse]
 
+func _PeerService_FetchPacked_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchPackedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeerServiceServer).FetchPacked(m, &grpc.GenericServerStream[FetchPackedRequest, FetchPackedResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_FetchPackedServer = grpc.ServerStreamingServer[FetchPackedResponse]
+
+func _PeerService_WatchPieces_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchPiecesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeerServiceServer).WatchPieces(m, &grpc.GenericServerStream[WatchPiecesRequest, WatchPiecesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerService_WatchPiecesServer = grpc.ServerStreamingServer[WatchPiecesResponse]
+
+func _PeerService_ReportBadPiece_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportBadPieceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).ReportBadPiece(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_ReportBadPiece_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).ReportBadPiece(ctx, req.(*ReportBadPieceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PeerService_ProveIdentity_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ProveIdentityRequest)
 	if err := dec(in); err != nil {
@@ -246,6 +424,10 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PeerService_GetManifest_Handler,
 		},
 		{
+			MethodName: "ReportBadPiece",
+			Handler:    _PeerService_ReportBadPiece_Handler,
+		},
+		{
 			MethodName: "ProveIdentity",
 			Handler:    _PeerService_ProveIdentity_Handler,
 		},
@@ -254,6 +436,16 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "FetchFile",
 			Handler:       _PeerService_FetchFile_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "FetchPacked",
+			Handler:       _PeerService_FetchPacked_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchPieces",
+			Handler:       _PeerService_WatchPieces_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -6,7 +6,7 @@
 //     what `b3sum` prints. People write it `b3:<hex>`; the wire carries the bare hex.
 //   - Times are google.protobuf.Timestamp by the directory's clock, durations are
 //     google.protobuf.Duration.
-//   - Every error carries one google.rpc.ErrorInfo with domain "p2p.v1" and, as reason, the name of
+//   - Every error of ours carries one google.rpc.ErrorInfo with domain "p2p.v1" and, as reason, the name of
 //     an ErrorReason value without the prefix "ERROR_REASON_". Programs act on the reason and the
 //     status code; the text is for people and may change.
 //   - Unknown fields are ignored; fields and enum values may be added within v1, never changed.
@@ -91,6 +91,21 @@ const (
 	ErrorReason_ERROR_REASON_PATH_INVALID ErrorReason = 44
 	// As the reason of a RejectedItem only: another field of the item is malformed.
 	ErrorReason_ERROR_REASON_ITEM_INVALID ErrorReason = 45
+	// RESOURCE_EXHAUSTED. The watcher did not take events as fast as they come, so the directory no
+	// longer holds all that it has yet to be told. Watch again with the last resume token, read faster,
+	// or watch less.
+	ErrorReason_ERROR_REASON_WATCH_TOO_SLOW ErrorReason = 46
+	// INVALID_ARGUMENT. The resume token was not given out for this very watch. Watch without one.
+	ErrorReason_ERROR_REASON_RESUME_TOKEN_INVALID ErrorReason = 47
+	// RESOURCE_EXHAUSTED. The user, or everybody together, watches as much as the directory allows;
+	// metadata `limit`. Stop a watch, or retry later.
+	ErrorReason_ERROR_REASON_TOO_MANY_WATCHERS ErrorReason = 48
+	// RESOURCE_EXHAUSTED. The user announces more often than the directory allows; metadata `limit` (a
+	// minute) and `retry_after_seconds`. Wait so long, and put more into one batch.
+	ErrorReason_ERROR_REASON_TOO_MANY_ANNOUNCES ErrorReason = 49
+	// RESOURCE_EXHAUSTED. From the caller's address as many sessions are open as the directory allows;
+	// metadata `limit`. Stop some, or ask the operator for more.
+	ErrorReason_ERROR_REASON_TOO_MANY_SESSIONS ErrorReason = 50
 	// UNAUTHENTICATED. The call carries no grant. Call Locate for one.
 	ErrorReason_ERROR_REASON_GRANT_MISSING ErrorReason = 60
 	// UNAUTHENTICATED. The grant is malformed, not signed by this directory, or of another algorithm.
@@ -114,6 +129,9 @@ const (
 	ErrorReason_ERROR_REASON_STREAM_IDLE ErrorReason = 68
 	// UNAVAILABLE. The file cannot be read now (disk error, unmounted). Ask another source.
 	ErrorReason_ERROR_REASON_CONTENT_UNREADABLE ErrorReason = 69
+	// FAILED_PRECONDITION. The peer holds only part of the content, and not all pieces that the range
+	// touches. WatchPieces tells which it holds; ask another source for the others.
+	ErrorReason_ERROR_REASON_PIECES_MISSING ErrorReason = 70
 )
 
 // Enum value maps for ErrorReason.
@@ -140,6 +158,11 @@ var (
 		43: "ERROR_REASON_PAGE_TOKEN_INVALID",
 		44: "ERROR_REASON_PATH_INVALID",
 		45: "ERROR_REASON_ITEM_INVALID",
+		46: "ERROR_REASON_WATCH_TOO_SLOW",
+		47: "ERROR_REASON_RESUME_TOKEN_INVALID",
+		48: "ERROR_REASON_TOO_MANY_WATCHERS",
+		49: "ERROR_REASON_TOO_MANY_ANNOUNCES",
+		50: "ERROR_REASON_TOO_MANY_SESSIONS",
 		60: "ERROR_REASON_GRANT_MISSING",
 		61: "ERROR_REASON_GRANT_INVALID",
 		62: "ERROR_REASON_GRANT_EXPIRED",
@@ -150,39 +173,46 @@ var (
 		67: "ERROR_REASON_TOO_MANY_STREAMS",
 		68: "ERROR_REASON_STREAM_IDLE",
 		69: "ERROR_REASON_CONTENT_UNREADABLE",
+		70: "ERROR_REASON_PIECES_MISSING",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":         0,
-		"ERROR_REASON_INTERNAL":            1,
-		"ERROR_REASON_FIELD_INVALID":       2,
-		"ERROR_REASON_TOO_LARGE":           3,
-		"ERROR_REASON_OVERLOADED":          4,
-		"ERROR_REASON_SHUTTING_DOWN":       5,
-		"ERROR_REASON_STORE_UNAVAILABLE":   6,
-		"ERROR_REASON_CHALLENGE_INVALID":   20,
-		"ERROR_REASON_PROOF_INVALID":       21,
-		"ERROR_REASON_CERTIFICATE_INVALID": 22,
-		"ERROR_REASON_USERNAME_TAKEN":      23,
-		"ERROR_REASON_PEER_ID_TAKEN":       24,
-		"ERROR_REASON_SESSION_MISSING":     25,
-		"ERROR_REASON_SESSION_UNKNOWN":     26,
-		"ERROR_REASON_TOO_MANY_PEERS":      27,
-		"ERROR_REASON_REVISION_MISMATCH":   40,
-		"ERROR_REASON_TOO_MANY_RESOURCES":  41,
-		"ERROR_REASON_PEER_UNLISTED":       42,
-		"ERROR_REASON_PAGE_TOKEN_INVALID":  43,
-		"ERROR_REASON_PATH_INVALID":        44,
-		"ERROR_REASON_ITEM_INVALID":        45,
-		"ERROR_REASON_GRANT_MISSING":       60,
-		"ERROR_REASON_GRANT_INVALID":       61,
-		"ERROR_REASON_GRANT_EXPIRED":       62,
-		"ERROR_REASON_GRANT_MISMATCH":      63,
-		"ERROR_REASON_CONTENT_UNKNOWN":     64,
-		"ERROR_REASON_CONTENT_CHANGED":     65,
-		"ERROR_REASON_RANGE_INVALID":       66,
-		"ERROR_REASON_TOO_MANY_STREAMS":    67,
-		"ERROR_REASON_STREAM_IDLE":         68,
-		"ERROR_REASON_CONTENT_UNREADABLE":  69,
+		"ERROR_REASON_UNSPECIFIED":          0,
+		"ERROR_REASON_INTERNAL":             1,
+		"ERROR_REASON_FIELD_INVALID":        2,
+		"ERROR_REASON_TOO_LARGE":            3,
+		"ERROR_REASON_OVERLOADED":           4,
+		"ERROR_REASON_SHUTTING_DOWN":        5,
+		"ERROR_REASON_STORE_UNAVAILABLE":    6,
+		"ERROR_REASON_CHALLENGE_INVALID":    20,
+		"ERROR_REASON_PROOF_INVALID":        21,
+		"ERROR_REASON_CERTIFICATE_INVALID":  22,
+		"ERROR_REASON_USERNAME_TAKEN":       23,
+		"ERROR_REASON_PEER_ID_TAKEN":        24,
+		"ERROR_REASON_SESSION_MISSING":      25,
+		"ERROR_REASON_SESSION_UNKNOWN":      26,
+		"ERROR_REASON_TOO_MANY_PEERS":       27,
+		"ERROR_REASON_REVISION_MISMATCH":    40,
+		"ERROR_REASON_TOO_MANY_RESOURCES":   41,
+		"ERROR_REASON_PEER_UNLISTED":        42,
+		"ERROR_REASON_PAGE_TOKEN_INVALID":   43,
+		"ERROR_REASON_PATH_INVALID":         44,
+		"ERROR_REASON_ITEM_INVALID":         45,
+		"ERROR_REASON_WATCH_TOO_SLOW":       46,
+		"ERROR_REASON_RESUME_TOKEN_INVALID": 47,
+		"ERROR_REASON_TOO_MANY_WATCHERS":    48,
+		"ERROR_REASON_TOO_MANY_ANNOUNCES":   49,
+		"ERROR_REASON_TOO_MANY_SESSIONS":    50,
+		"ERROR_REASON_GRANT_MISSING":        60,
+		"ERROR_REASON_GRANT_INVALID":        61,
+		"ERROR_REASON_GRANT_EXPIRED":        62,
+		"ERROR_REASON_GRANT_MISMATCH":       63,
+		"ERROR_REASON_CONTENT_UNKNOWN":      64,
+		"ERROR_REASON_CONTENT_CHANGED":      65,
+		"ERROR_REASON_RANGE_INVALID":        66,
+		"ERROR_REASON_TOO_MANY_STREAMS":     67,
+		"ERROR_REASON_STREAM_IDLE":          68,
+		"ERROR_REASON_CONTENT_UNREADABLE":   69,
+		"ERROR_REASON_PIECES_MISSING":       70,
 	}
 )
 
@@ -225,6 +255,8 @@ const (
 	Capability_CAPABILITY_SNAPSHOTS Capability = 2
 	// Announce takes partial contents and Locate lists their peers.
 	Capability_CAPABILITY_PARTIAL_CONTENTS Capability = 3
+	// The directory serves Watch.
+	Capability_CAPABILITY_WATCH Capability = 8
 )
 
 // Enum value maps for Capability.
@@ -234,12 +266,14 @@ var (
 		1: "CAPABILITY_GRANTS",
 		2: "CAPABILITY_SNAPSHOTS",
 		3: "CAPABILITY_PARTIAL_CONTENTS",
+		8: "CAPABILITY_WATCH",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":      0,
 		"CAPABILITY_GRANTS":           1,
 		"CAPABILITY_SNAPSHOTS":        2,
 		"CAPABILITY_PARTIAL_CONTENTS": 3,
+		"CAPABILITY_WATCH":            8,
 	}
 )
 
@@ -752,7 +786,7 @@ const file_p2p_v1_types_proto_rawDesc = "" +
 	"\x16max_resources_per_user\x18\x05 \x01(\x03R\x13maxResourcesPerUser\x12+\n" +
 	"\x12max_peers_per_user\x18\x06 \x01(\x05R\x0fmaxPeersPerUser\x12$\n" +
 	"\x0emax_path_bytes\x18\a \x01(\x05R\fmaxPathBytes\x12&\n" +
-	"\x0fmax_path_levels\x18\b \x01(\x05R\rmaxPathLevels*\x8a\b\n" +
+	"\x0fmax_path_levels\x18\b \x01(\x05R\rmaxPathLevels*\xe0\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1e\n" +
@@ -774,7 +808,12 @@ const file_p2p_v1_types_proto_rawDesc = "" +
 	"\x1aERROR_REASON_PEER_UNLISTED\x10*\x12#\n" +
 	"\x1fERROR_REASON_PAGE_TOKEN_INVALID\x10+\x12\x1d\n" +
 	"\x19ERROR_REASON_PATH_INVALID\x10,\x12\x1d\n" +
-	"\x19ERROR_REASON_ITEM_INVALID\x10-\x12\x1e\n" +
+	"\x19ERROR_REASON_ITEM_INVALID\x10-\x12\x1f\n" +
+	"\x1bERROR_REASON_WATCH_TOO_SLOW\x10.\x12%\n" +
+	"!ERROR_REASON_RESUME_TOKEN_INVALID\x10/\x12\"\n" +
+	"\x1eERROR_REASON_TOO_MANY_WATCHERS\x100\x12#\n" +
+	"\x1fERROR_REASON_TOO_MANY_ANNOUNCES\x101\x12\"\n" +
+	"\x1eERROR_REASON_TOO_MANY_SESSIONS\x102\x12\x1e\n" +
 	"\x1aERROR_REASON_GRANT_MISSING\x10<\x12\x1e\n" +
 	"\x1aERROR_REASON_GRANT_INVALID\x10=\x12\x1e\n" +
 	"\x1aERROR_REASON_GRANT_EXPIRED\x10>\x12\x1f\n" +
@@ -784,13 +823,15 @@ const file_p2p_v1_types_proto_rawDesc = "" +
 	"\x1aERROR_REASON_RANGE_INVALID\x10B\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_STREAMS\x10C\x12\x1c\n" +
 	"\x18ERROR_REASON_STREAM_IDLE\x10D\x12#\n" +
-	"\x1fERROR_REASON_CONTENT_UNREADABLE\x10E*z\n" +
+	"\x1fERROR_REASON_CONTENT_UNREADABLE\x10E\x12\x1f\n" +
+	"\x1bERROR_REASON_PIECES_MISSING\x10F*\x90\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CAPABILITY_GRANTS\x10\x01\x12\x18\n" +
 	"\x14CAPABILITY_SNAPSHOTS\x10\x02\x12\x1f\n" +
-	"\x1bCAPABILITY_PARTIAL_CONTENTS\x10\x03Bl\n" +
+	"\x1bCAPABILITY_PARTIAL_CONTENTS\x10\x03\x12\x14\n" +
+	"\x10CAPABILITY_WATCH\x10\bBl\n" +
 	"\n" +
 	"com.p2p.v1B\n" +
 	"TypesProtoP\x01Z\x19p2pshare.example/go/p2pv1\xa2\x02\x03PXX\xaa\x02\x06P2p.V1\xca\x02\x06P2p\\V1\xe2\x02\x12P2p\\V1\\GPBMetadata\xea\x02\aP2p::V1b\x06proto3"

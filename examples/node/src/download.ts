@@ -78,7 +78,7 @@ export class Download {
   private async fetchGroup(group: Group): Promise<boolean> {
     const sources = group.sources.slice(0, MAX_SOURCES);
     const work = new Work(sources.length);
-    await Promise.all(sources.map((source) => this.drain(source, group, work).finally(() => work.leave())));
+    await Promise.all(sources.map((source) => this.drain(source, sources.length, group, work).finally(() => work.leave())));
     if (!work.isDone()) return false;
     await this.target.handle.truncate(group.sizeBytes).catch(diskRefused);
     const { digest } = await hashFile(this.target.handle, group.sizeBytes);
@@ -88,7 +88,7 @@ export class Download {
   }
 
   /** Takes ranges from the work until it is done or the source fails for good. Never throws for a source's fault. */
-  private async drain(source: Located, group: Group, work: Work): Promise<void> {
+  private async drain(source: Located, sources: number, group: Group, work: Work): Promise<void> {
     for (let attempt = 0; attempt <= RETRIES && !work.isDone(); attempt += 1) {
       let fetcher: Fetcher | undefined;
       try {
@@ -96,7 +96,7 @@ export class Download {
         fetcher = await Fetcher.connect(source, this.digest, this.isInsecure);
         if (!work.isStarted()) work.start(await fetcher.manifest(group.manifestDigest, group.sizeBytes));
         for (let range = await work.take(); range !== undefined; range = await work.take()) {
-          await this.fetchRange(fetcher, source, work, range);
+          await this.fetchRange(fetcher, source, work, range, sources === 1);
           attempt = 0; // It delivered: its failures count anew.
         }
         return;
@@ -114,10 +114,10 @@ export class Download {
     }
   }
 
-  private async fetchRange(fetcher: Fetcher, source: Located, work: Work, range: Range): Promise<void> {
+  private async fetchRange(fetcher: Fetcher, source: Located, work: Work, range: Range, waitInQueue: boolean): Promise<void> {
     let next = range.first;
     try {
-      for await (const { index, bytes } of fetcher.pieces(work.manifest(), range.first, range.last)) {
+      for await (const { index, bytes } of fetcher.pieces(work.manifest(), range.first, range.last, waitInQueue)) {
         await this.target.handle.write(bytes, 0, bytes.length, pieceRange(work.manifest(), index).offset).catch(diskRefused);
         this.fetchedBytes += bytes.length;
         this.served.add(source.user);

@@ -12,6 +12,7 @@ import { pinnedTo } from "./trust.js";
 const CONNECT_MS = 5_000;
 const STAGGER_MS = 250;
 const IDLE_MS = 30_000;
+const LONGEST_WAIT_MS = 30 * 60_000;
 
 /** A peer that Locate names, its fields checked. */
 export interface Located {
@@ -67,16 +68,21 @@ export class Fetcher {
 
   /**
    * Pieces `first` to `last` (inclusive), each verified, in order. The buffer is the caller's to keep.
+   * Where the source has no slot free, `waitInQueue` says whether to wait or to fail; while it waits,
+   * messages without data come, each a sign of life.
    * @throws SourceMisbehaved a wrong piece, too few or too many bytes; Refusal
    */
-  async *pieces(manifest: Manifest, first: number, last: number): AsyncGenerator<{ index: number; bytes: Buffer }> {
+  async *pieces(manifest: Manifest, first: number, last: number, waitInQueue: boolean): AsyncGenerator<{ index: number; bytes: Buffer }> {
     const start = pieceRange(manifest, first).offset;
     const end = Math.min((last + 1) * manifest.pieceSizeBytes, manifest.sizeBytes);
-    const request = { digest: this.digest, readOffset: BigInt(start), readLimit: BigInt(end - start) };
+    const request = { digest: this.digest, readOffset: BigInt(start), readLimit: BigInt(end - start), waitInQueue };
     let index = first;
     let bytes = Buffer.allocUnsafe(pieceRange(manifest, index).length);
     let filled = 0;
-    for await (const { data } of this.connection.serverStream(PeerService.method.fetchFile, request, this.grant, IDLE_MS)) {
+    let servedAt = Date.now();
+    for await (const { data, queue } of this.connection.serverStream(PeerService.method.fetchFile, request, this.grant, IDLE_MS)) {
+      if (queue === undefined) servedAt = Date.now();
+      else if (Date.now() - servedAt > LONGEST_WAIT_MS) throw new Error("only ever lets us wait");
       for (let used = 0; used < data.length; ) {
         if (index > last) throw new SourceMisbehaved("sent more than was asked for");
         const part = data.subarray(used, used + bytes.length - filled);

@@ -12,10 +12,10 @@ import logging
 import shlex
 import sys
 
-from tests.conformance.rules import getting, serving, sharing
+from tests.conformance.rules import beyond, getting, serving, sharing, swarming
 from tests.conformance.rules.book import RULES, Outcome, try_all
 
-assert all((getting, serving, sharing)), "imported for their rules"
+assert all((beyond, getting, serving, sharing, swarming)), "imported for their rules"
 
 
 def main() -> None:

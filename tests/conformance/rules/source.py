@@ -1,11 +1,15 @@
 """A source over TLS that we play, honest or not."""
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 from blake3 import blake3
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 from tests.support.basic_source import BasicSource
 from tests.support.certificates import KeyPair, peer_key_pair
 from tools.vectors.contents import manifest_case
@@ -74,6 +78,7 @@ class PlayedSource(BasicSource):
         end = len(self.content)
         if request.read_limit:
             end = min(end, request.read_offset + request.read_limit)
+        await self._before(request, end, context)
         data = self.content[request.read_offset : end]
         if self.short_bytes:
             data = data[: max(0, len(data) - self.short_bytes)].ljust(
@@ -85,6 +90,8 @@ class PlayedSource(BasicSource):
                 + (data[self.corrupt_bytes :])
             )
         for at in range(0, len(data), CHUNK_BYTES):
+            if at > len(data) // 2 >= at - CHUNK_BYTES:
+                await self._between(request, context)
             await context.write(peer_pb2.FetchFileResponse(data=data[at : at + CHUNK_BYTES]))
             self.bytes_sent += len(data[at : at + CHUNK_BYTES])
             await asyncio.sleep(0)
@@ -92,8 +99,24 @@ class PlayedSource(BasicSource):
     def ProveIdentity(self, request: Any, context: Any) -> peer_pb2.ProveIdentityResponse:
         return peer_pb2.ProveIdentityResponse()
 
+    async def _before(self, request: Any, end: int, context: Any) -> None:
+        """Whatever comes before the bytes of a range that ends before `end`."""
+
+    async def _between(self, request: Any, context: Any) -> None:
+        """Whatever comes in the middle of a range of several chunks."""
+
     def _note(self, context: Any) -> None:
         self.grants.add(str(dict(context.invocation_metadata() or ()).get("authorization", "")))
+
+
+async def refuse(context: Any, code: grpc.StatusCode, reason: str) -> NoReturn:
+    """Ends the call with one of the contract's reasons."""
+    detail = AnyMessage()
+    detail.Pack(ErrorInfo(reason=reason, domain="p2p.v1"))
+    number: int = code.value[0]
+    status = Status(code=number, message=f"refused for {reason}", details=[detail])
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort returns never")
 
 
 def manifest_of(content: bytes) -> types_pb2.Manifest:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -28,6 +28,8 @@ CALL_SECONDS = 10.0
 PROGRAM_SECONDS = 60.0
 USER = "ann"
 
+Played = TypeVar("Played", bound=PlayedSource)
+
 
 class PlayedDirectory(FakeDirectory):
     """A directory with a real grant key that notes when each call came."""
@@ -36,11 +38,23 @@ class PlayedDirectory(FakeDirectory):
         super().__init__(**arguments)
         self.times: dict[str, list[float]] = {}
         self.refuses_deltas = False
+        self.partial_peers: set[str] = set()  # what these have, they have in part
+        self.most_uploads = 0  # as the sharer's last heartbeat told
         self.lie["Register"] = self._with_grant_key
-        self.lie["Locate"] = _with_expiry
+        self.lie["Locate"] = self._with_expiry
 
     def _with_grant_key(self, answer: pb.RegisterResponse) -> None:
         answer.grant_key_der = spki(GRANT_KEY)
+
+    def _with_expiry(self, answer: pb.LocateResponse) -> None:
+        for source in answer.sources:
+            source.grant_expire_time.FromSeconds(int(time.time()) + 43_200)
+        for holding in answer.holdings:
+            holding.partial = holding.peer_id in self.partial_peers
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Any) -> pb.HeartbeatResponse:
+        self.most_uploads = request.load.max_uploads
+        return await super().Heartbeat(request, context)
 
     async def _meet(self, method: str, context: Any) -> None:
         self.times.setdefault(method, []).append(time.monotonic())
@@ -77,11 +91,6 @@ class PlayedDirectory(FakeDirectory):
         peer = self.peers.setdefault(source.peer_id, FakePeer(register))
         peer.resources[path] = resource
         return source.listed_digest
-
-
-def _with_expiry(answer: pb.LocateResponse) -> None:
-    for source in answer.sources:
-        source.grant_expire_time.FromSeconds(int(time.time()) + 43_200)
 
 
 @dataclass
@@ -145,7 +154,9 @@ class World:
         return directory
 
     async def source(self, content: bytes, **arguments: Any) -> PlayedSource:
-        source = PlayedSource(content, **arguments)
+        return await self.play(PlayedSource(content, **arguments))
+
+    async def play(self, source: Played) -> Played:
         await source.start()
         self._sources.append(source)
         return source
@@ -219,6 +230,7 @@ class World:
                 ("grpc.ssl_target_name_override", "peer.p2p.invalid"),
                 ("grpc.enable_http_proxy", 0),
                 ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.http2.bdp_probe", 0),  # what nobody reads stays at the source
             ),
         )
         self._channels.append(channel)
@@ -257,12 +269,14 @@ async def ended(call: Any) -> Answer:
             else:
                 await call
     except grpc.aio.AioRpcError as error:
-        return Answer(f"{error.code().name} / {_reason(error)}", bytes(data), largest)
+        return Answer(status_of(error), bytes(data), largest)
     return Answer("OK", bytes(data), largest)
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
+def status_of(error: grpc.aio.AioRpcError) -> str:
+    """`CODE / REASON`."""
     status = rpc_status.from_call(error)
     details: Sequence[Any] = status.details if status else ()
     infos = [info for d in details if d.Unpack(info := ErrorInfo()) and info.domain == "p2p.v1"]
-    return infos[0].reason if len(infos) == 1 else f"{len(infos)} ErrorInfos ({error.details()})"
+    reason = infos[0].reason if len(infos) == 1 else f"{len(infos)} ErrorInfos ({error.details()})"
+    return f"{error.code().name} / {reason}"
