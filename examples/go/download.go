@@ -85,9 +85,12 @@ func (d *Download) Run(ctx context.Context) error {
 			case <-time.After(backoff(fruitless)):
 			}
 		}
-		groups, err := d.locate(ctx)
+		groups, refused, err := d.locate(ctx)
 		if err != nil {
 			return d.directory.directoryFailure(err)
+		}
+		if len(groups) == 0 && refused {
+			break // all that is left has lied to us
 		}
 		if len(groups) == 0 {
 			fruitless++
@@ -116,13 +119,13 @@ func (d *Download) Run(ctx context.Context) error {
 	return failf(exitTransfer, "NO_SOURCE", "no source could give b3:%s", d.digest)
 }
 
-// locate finds the groups to try, the best first.
-func (d *Download) locate(ctx context.Context) ([]group, error) {
+// locate finds the groups to try, the best first, and whether there are others, which are not worth it.
+func (d *Download) locate(ctx context.Context) (groups []group, refused bool, err error) {
 	found, token := map[string][]source{}, ""
 	for {
 		page, err := d.directory.Locate(ctx, &pb.LocateRequest{Digests: []string{d.digest}, PageToken: token})
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		peers := map[string]*pb.Source{}
 		for _, s := range page.GetSources() {
@@ -130,10 +133,15 @@ func (d *Download) locate(ctx context.Context) ([]group, error) {
 		}
 		for _, h := range page.GetHoldings() {
 			manifest, peer := h.GetManifestDigest(), peers[h.GetPeerId()]
-			if peer != nil && h.GetDigest() == d.digest && !h.GetPartial() && digestPattern.MatchString(manifest) &&
-				!d.wrong[manifest] && !d.banned[manifest+peer.GetPeerId()] && len(endpointAddresses(peer.GetEndpoints())) > 0 {
-				found[manifest] = append(found[manifest], source{peer, manifest})
+			if peer == nil || h.GetDigest() != d.digest || h.GetPartial() || !digestPattern.MatchString(manifest) ||
+				len(endpointAddresses(peer.GetEndpoints())) == 0 {
+				continue
 			}
+			if d.wrong[manifest] || d.banned[manifest+peer.GetPeerId()] {
+				refused = true
+				continue
+			}
+			found[manifest] = append(found[manifest], source{peer, manifest})
 		}
 		next := page.GetNextPageToken()
 		if next == "" || next == token {
@@ -141,7 +149,6 @@ func (d *Download) locate(ctx context.Context) ([]group, error) {
 		}
 		token = next
 	}
-	var groups []group
 	for manifest, sources := range found {
 		groups = append(groups, group{manifest, sources[:min(len(sources), sourcesAtOnce)]})
 	}
@@ -151,7 +158,7 @@ func (d *Download) locate(ctx context.Context) ([]group, error) {
 			-cmp.Compare(len(a.sources), len(b.sources)),
 			cmp.Compare(a.manifestDigest, b.manifestDigest))
 	})
-	return groups, nil
+	return groups, refused, nil
 }
 
 // fetchFrom asks all sources of a group at once until each has failed or nothing is left to ask for.

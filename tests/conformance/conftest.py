@@ -1,13 +1,15 @@
 """Clients of each language, built once, as users of a network of real processes."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.conformance.clients import Command, Speaker, ToolchainAbsent, command_of
+from tests.conformance.clients import LANGUAGES, Command, Speaker, ToolchainAbsent, command_of
 from tests.support.network import Network
 
 SpeakerOf = Callable[[str, str], Speaker]
+SpeakersOf = Callable[[str], list[Speaker]]
 
 
 @pytest.fixture
@@ -35,5 +37,20 @@ def speaker(network: Network, client: Callable[[str], Command]) -> SpeakerOf:
 
     def new(name: str, language: str) -> Speaker:
         return Speaker(network, name, client(language))
+
+    return new
+
+
+@pytest.fixture
+def speakers(network: Network) -> SpeakersOf:
+    """A user of each language whose client can be had here, named after both. What is absent is
+    told by the tests that try one language each."""
+
+    def new(name: str) -> list[Speaker]:
+        found = []
+        for language in LANGUAGES:
+            with contextlib.suppress(ToolchainAbsent):
+                found.append(Speaker(network, f"{name}-{language}", command_of(language)))
+        return found
 
     return new

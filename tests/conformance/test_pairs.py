@@ -2,11 +2,12 @@
 of them keeps the promises about leases, stopping, restarts and exit codes."""
 
 import time
+from collections.abc import Sequence
 
 import pytest
-from tests.conformance.clients import LANGUAGES
-from tests.conformance.conftest import SpeakerOf
-from tests.support.network import Network
+from tests.conformance.clients import LANGUAGES, Speaker
+from tests.conformance.conftest import SpeakerOf, SpeakersOf
+from tests.support.network import Network, Sharer, User
 from tests.support.processes import eventually
 from tools.vectors.base import MIB, content
 
@@ -76,18 +77,15 @@ def test_exit_codes_say_what_went_wrong(
     bob.run("get", "ann:talk.txt").failed(5)
 
 
-@each_language
-def test_a_killed_sharer_is_gone_within_its_lease(
-    network: Network, speaker: SpeakerOf, language: str
-) -> None:
+def test_killed_sharers_are_gone_within_their_lease(network: Network, speakers: SpeakersOf) -> None:
+    """All languages at once, here and where a directory goes: what they do is mostly waiting."""
     network.directory(lease_seconds=LEASE_SECONDS)
-    ann, bob = speaker("ann", language), speaker("bob", "python")
-    ann.file("a.txt", "a")
-    sharer = ann.share("a.txt")
-    time.sleep(LEASE_SECONDS + 1)  # heartbeats keep it
-    assert len(bob.search()) == 1
+    bob, sharing = network.user("bob"), shared_by(speakers("ann"))
+    time.sleep(LEASE_SECONDS + 1)  # heartbeats keep them
+    assert owners(bob) == set(sharing)
 
-    sharer.kill()
+    for sharer in sharing.values():
+        sharer.kill()
 
     eventually(lambda: not bob.search(), within_seconds=LEASE_SECONDS + 1.5, every_seconds=0.2)
 
@@ -110,43 +108,51 @@ def test_a_stopped_sharer_leaves_at_once(
     assert bob.peers() == []
 
 
-@each_language
-def test_a_sharer_outlives_its_directory(
-    network: Network, speaker: SpeakerOf, language: str
-) -> None:
+def test_sharers_outlive_their_directory(network: Network, speakers: SpeakersOf) -> None:
     directory = network.directory(lease_seconds=LEASE_SECONDS)
-    ann, bob = speaker("ann", language), speaker("bob", "python")
-    ann.file("docs/a.txt", "a")
-    sharer = ann.share("docs")
+    bob, everybody = network.user("bob"), speakers("ann")
+    sharing = shared_by(everybody)
     directory.kill()
     bob.run("search").failed(5)
 
     network.restart(directory)
 
-    eventually(lambda: len(bob.search("a.txt")) == 1, within_seconds=20, every_seconds=0.2)
-    ann.file("docs/new.txt", "announced after the restart")
-    eventually(lambda: len(bob.search("new.txt")) == 1, within_seconds=20, every_seconds=0.2)
-    assert bob.run("get", "new.txt").ok
-    assert sharer.program.running
+    eventually(lambda: owners(bob) == set(sharing), within_seconds=20, every_seconds=0.2)
+    for user in everybody:
+        user.file("docs/new.txt", f"announced by {user.name} after the restart")
+    eventually(lambda: owners(bob, "new.txt") == set(sharing), within_seconds=20, every_seconds=0.2)
+    for name, sharer in sharing.items():
+        assert bob.run("get", f"{name}:docs/new.txt", "-o", f"{name}.txt").ok
+        assert sharer.program.running, name
 
 
-@each_language
-def test_a_sharer_registers_again_where_its_session_is_forgotten(
-    network: Network, speaker: SpeakerOf, language: str
+def test_sharers_register_again_where_their_session_is_forgotten(
+    network: Network, speakers: SpeakersOf
 ) -> None:
     """The whole state but the directory's identity is lost, users and catalog too."""
     directory = network.directory(lease_seconds=LEASE_SECONDS, insecure=True)
-    ann, bob = speaker("ann", language), speaker("bob", "python")
-    ann.file("a.txt", "a")
-    ann.share("a.txt")
+    bob, sharing = network.user("bob"), shared_by(speakers("ann"))
     directory.kill()
     for file in (network.folder / "directory").iterdir():
         file.unlink()
 
     network.restart(directory)
 
-    eventually(lambda: len(bob.search("a.txt")) == 1, within_seconds=20, every_seconds=0.2)
-    assert bob.run("get", "a.txt").ok
+    eventually(lambda: owners(bob) == set(sharing), within_seconds=20, every_seconds=0.2)
+    for name in sharing:
+        assert bob.run("get", f"{name}:docs/a.txt", "-o", f"{name}.txt").ok
+
+
+def shared_by(users: Sequence[Speaker]) -> dict[str, Sharer]:
+    """Each with a file of its own, which is not that of the others."""
+    for user in users:
+        user.file("docs/a.txt", f"by {user.name}")
+    return {user.name: user.share("docs") for user in users}
+
+
+def owners(user: User, *words: str) -> set[str]:
+    """Who shares something with these words."""
+    return {str(row["owner"]) for row in user.search(*words)}
 
 
 @each_language
