@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
 	pb "p2pshare.example/go/p2pv1"
@@ -52,7 +53,9 @@ func (s *Source) server(withTLS bool) *grpc.Server {
 		security = credentials.NewServerTLSFromCert(&certificate)
 	}
 	server := grpc.NewServer(grpc.Creds(security), grpc.WriteBufferSize(writeBuffer),
-		grpc.MaxRecvMsgSize(64<<10), grpc.MaxHeaderListSize(maxGrantSize), grpc.MaxConcurrentStreams(256))
+		grpc.MaxRecvMsgSize(64<<10), grpc.MaxHeaderListSize(maxGrantSize), grpc.MaxConcurrentStreams(256),
+		// By default a client that pings more often than every five minutes is cut off.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}))
 	pb.RegisterPeerServiceServer(server, s)
 	return server
 }

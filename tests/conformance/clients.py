@@ -63,7 +63,7 @@ LANGUAGES = {
             tools=((("node", "--version"), (20,)), (("npm", "--version"), (9,))),
             # Not `npm ci`: it refuses a lock file made where a registry lacks the native builds
             # of some other platform.
-            build=(("npm", "install", "--no-audit", "--no-fund"), ("npm", "run", "build")),
+            build=(("npm", "install"), ("npm", "run", "build")),
             run=("node", "{folder}/dist/main.js"),
         ),
     )

@@ -12,6 +12,14 @@ from tests.conformance.clients import LANGUAGES, ROOT, ToolchainAbsent, check_to
 GENERATE_SECONDS = 300
 
 
+@pytest.mark.parametrize("language", [name for name, at in LANGUAGES.items() if at.build])
+def test_the_readme_builds_as_the_tests_do(language: str) -> None:
+    """By one command, which they try from a copy of the sources alone."""
+    command = " && ".join(" ".join(part) for part in LANGUAGES[language].build)
+
+    assert command in (ROOT / "examples" / language / "README.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2 * GENERATE_SECONDS)
 def test_the_go_stubs_are_those_of_the_contract(tmp_path: Path) -> None:
