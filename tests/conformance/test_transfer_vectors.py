@@ -46,8 +46,9 @@ async def replaying(method: str, messages: Sequence[str]) -> AsyncIterator[Sourc
             yield bytes.fromhex(message)
 
     server = grpc.aio.server()
-    handlers = {method: grpc.unary_stream_rpc_method_handler(answer)}
-    handler = grpc.method_handlers_generic_handler("p2p.v1.PeerService", handlers)
+    method_handler: Any = grpc.unary_stream_rpc_method_handler(answer)
+    service = "p2p.v1.PeerService"
+    handler = grpc.method_handlers_generic_handler(service, {method: method_handler})
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
