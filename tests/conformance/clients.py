@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.support.network import CLIENT, Network, User
@@ -70,8 +71,10 @@ LANGUAGES = {
 }
 
 
+@cache
 def command_of(name: str) -> Command:
-    """The command line of the client in that language, built where it has to be.
+    """The command line of the client in that language, built where it has to be; asked once a
+    process, for looking whether it is still as it was built takes its time.
 
     Raises:
         ToolchainAbsent
@@ -81,7 +84,7 @@ def command_of(name: str) -> Command:
     if not language.build:
         return (str(CLIENT),)
     check_tools(language)
-    with _alone():
+    with _alone(name):
         folder = _built(language)
     return tuple(part.format(folder=folder) for part in language.run)
 
@@ -103,10 +106,10 @@ def _check_tool(command: Command, oldest: tuple[int, ...]) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One builder at a time among all processes."""
+def _alone(name: str) -> Iterator[None]:
+    """One builder of that language at a time among all processes."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "lock").open("w") as lock:
+    with (BUILD / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
