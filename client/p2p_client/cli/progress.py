@@ -82,7 +82,7 @@ def finished_line(done: Finished) -> str:
 
 
 def failed_line(failed: SourceFailed) -> str:
-    at = f" ({failed.endpoint})" if failed.endpoint else ""
+    at = f" ({failed.address})" if failed.address else ""
     return f"source {failed.user}{at} dropped out: {failed.message}"
 
 

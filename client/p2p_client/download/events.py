@@ -56,6 +56,12 @@ class SourceFailed:
     reason: str
     message: str
 
+    @property
+    def address(self) -> str:
+        """Where it is, for people; empty where the message says so itself, or nobody knows."""
+        address = str(self.endpoint or "")
+        return "" if address in self.message else address
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:

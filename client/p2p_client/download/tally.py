@@ -1,14 +1,17 @@
 """What one download has to tell: bytes, who gave them, who failed and why."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from p2p_client.download.events import Event, Progress, Queued, SourceFailed
 from p2p_client.download.waiting import Place, Telling
 from p2p_client.errors import SourceError
-from p2p_client.models import Source
+from p2p_client.models import PeerId, Source
 
 PROGRESS_SECONDS = 0.2
+MOST_REASONS_OF_ONE = 4
+"""A reason is the source's own word: one that finds a new one each time is not listened to."""
+MOST_SOURCES_NAMED = 12
 
 
 class Tally:
@@ -19,7 +22,7 @@ class Tally:
         self.verified_count = 0  # pieces, in this run
         self._on_event = on_event
         self._given: Counter[str] = Counter()
-        self._failed: dict[tuple[str, str], SourceFailed] = {}
+        self._failed: dict[PeerId, dict[str, SourceFailed]] = {}  # by reason
         self._told_at: float | None = None
         self._places = Telling()
 
@@ -45,13 +48,8 @@ class Tally:
 
     def failed(self, source: Source, error: SourceError) -> None:
         """Told once for each source and reason."""
-        key = source.peer_id, error.reason
-        if key not in self._failed:
-            endpoint = source.endpoints[0] if source.endpoints else None
-            self._failed[key] = event = SourceFailed(
-                source.user, source.peer_id, endpoint, error.reason, str(error)
-            )
-            self._on_event(event)
+        endpoint = source.endpoints[0] if source.endpoints else None
+        self.repeat(SourceFailed(source.user, source.peer_id, endpoint, error.reason, str(error)))
 
     def queued(self, source: Source, place: Place, now: float) -> None:
         """The source lets us wait."""
@@ -64,7 +62,9 @@ class Tally:
 
     def repeat(self, failed: SourceFailed) -> None:
         """Tells what another download told of a source, unless that was told here already."""
-        if self._failed.setdefault((failed.peer_id, failed.reason), failed) is failed:
+        reasons = self._failed.setdefault(failed.peer_id, {})
+        if failed.reason not in reasons and len(reasons) < MOST_REASONS_OF_ONE:
+            reasons[failed.reason] = failed
             self._on_event(failed)
 
     def progress(self, verified_bytes: int, size_bytes: int, now: float) -> None:
@@ -74,8 +74,15 @@ class Tally:
 
     def failures(self) -> str:
         """Each source that failed with its reasons, for people; empty when none did."""
-        by_source: dict[str, list[str]] = {}
-        for event in self._failed.values():
-            where = f"{event.user} at {event.endpoint}" if event.endpoint else event.user
-            by_source.setdefault(where, []).append(event.message)
-        return "; ".join(f"{where}: {', '.join(why)}" for where, why in by_source.items())
+        named = [_failure(tuple(reasons.values())) for reasons in self._failed.values()]
+        if others := named[MOST_SOURCES_NAMED:]:
+            named[MOST_SOURCES_NAMED:] = [f"and {len(others)} more"]
+        return "; ".join(named)
+
+
+def _failure(events: Sequence[SourceFailed]) -> str:
+    """Of one source; its address is said once, by one of the messages or here."""
+    who = events[0].user
+    if all(event.address for event in events):
+        who = f"{who} at {events[0].address}"
+    return f"{who}: {', '.join(event.message for event in events)}"

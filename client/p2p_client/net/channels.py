@@ -149,9 +149,7 @@ class PeerChannels:
 
     async def _connect(self, source: Source) -> tuple[grpc.aio.Channel, Endpoint]:
         if not source.endpoints:
-            raise SourceUnavailable(
-                f"{source.user} has no address that we could reach", reason="UNREACHABLE"
-            )
+            raise SourceUnavailable("it has no address that we could reach", reason="UNREACHABLE")
         certificate_der = None if self._insecure else source.certificate_der
         try:
             channels = [peer_channel(at, certificate_der) for at in source.endpoints]
@@ -224,22 +222,26 @@ async def _why_unavailable(source: Source, certificate_der: bytes | None) -> Sou
     reason = "UNREACHABLE"
     if any(is_other_key for _, is_other_key in findings):
         reason = "CERTIFICATE_MISMATCH"
-    return SourceUnavailable(
-        f"{source.user}: {'; '.join(text for text, _ in findings)}", reason=reason
-    )
+    places: dict[str, list[str]] = {}  # by what was found there
+    for endpoint, (text, _) in zip(source.endpoints, findings, strict=True):
+        places.setdefault(text, []).append(str(endpoint))
+    found = ", and ".join(f"{text} at {' and '.join(at)}" for text, at in places.items())
+    return SourceUnavailable(f"it {found}", reason=reason)
 
 
 async def _look(endpoint: Endpoint, certificate_der: bytes | None) -> tuple[str, bool]:
     """What is wrong there, and whether it is that somebody else answers."""
     if certificate_der is None:
-        return f"{endpoint} does not answer", False
+        return "does not answer", False
     try:
         found_der = await fetch_certificate(
             endpoint.host, endpoint.port, PEER_NAME, DIAGNOSE_SECONDS
         )
         expected, found = fingerprint_of(certificate_der), fingerprint_of(found_der)
-    except (ProbeFailed, CertificateUnfit) as error:
-        return f"{endpoint} {error}", False
+    except ProbeFailed as error:
+        return str(error), False
+    except CertificateUnfit:
+        return "shows no usable certificate", False
     if found == expected:
-        return f"{endpoint} does not answer", False
-    return f"{endpoint} shows the key {found}, expected was {expected}", True
+        return "does not answer", False
+    return f"shows the key {found} instead of {expected}", True

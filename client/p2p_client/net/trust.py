@@ -87,7 +87,9 @@ def _plain(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "refuses the connection"
     text = error.strerror or str(error)
-    return "refuses the connection" if "Connect call failed" in text else text.lower()
+    if "Connect call failed" in text:
+        return "refuses the connection"
+    return f"cannot be reached ({text.lower()})"
 
 
 async def probe(address: Address, timeout_seconds: float) -> bytes:

@@ -134,6 +134,18 @@ async def test_addresses_that_say_nothing_are_given_up(monkeypatch: pytest.Monke
                 await channels.channel(source(mute, certificate_der=keys.certificate_der))
 
 
+async def test_a_dead_source_is_told_in_one_sentence_with_each_address_once(
+    closed_port: int,
+) -> None:
+    dead, elsewhere = Endpoint("127.0.0.1", closed_port), Endpoint("127.0.0.2", closed_port)
+    certificate_der = peer_key_pair().certificate_der
+    async with peer_channels() as channels:
+        with pytest.raises(SourceUnavailable) as caught:
+            await channels.channel(source(dead, elsewhere, certificate_der=certificate_der))
+
+    assert str(caught.value) == f"it refuses the connection at {dead} and {elsewhere}"
+
+
 async def test_somebody_with_another_key_is_refused_with_both_fingerprints() -> None:
     expected, impostor = peer_key_pair(), peer_key_pair()
     async with serving(impostor) as endpoint, peer_channels() as channels:
