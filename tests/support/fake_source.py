@@ -66,6 +66,7 @@ class Behaviour:
     claimed: frozenset[int] = frozenset()  # pieces that it says it has, and does not
     refuse_watch: str | None = None  # a reason: WatchPieces is refused with it
     bitmap: bytes | None = None  # told instead of the true one
+    babble: tuple[int, ...] | None = None  # added pieces that it tells over and over, for ever
 
 
 @dataclass
@@ -155,6 +156,8 @@ class FakeSource(PeerServiceServicer):
                 message = peer_pb2.WatchPiecesResponse(bitmap=bitmap)
             await context.write(message)
             told.update(new)
+            while behaviour.babble is not None and not self.dead.is_set():
+                await context.write(peer_pb2.WatchPiecesResponse(added_pieces=behaviour.babble))
             if len(told) == count:
                 return
             await self._gained.wait()

@@ -30,7 +30,6 @@ from p2p_client.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
     from p2p_client.download.reports import Reports
     from p2p_client.net.channels import PeerChannels
 
@@ -67,7 +66,8 @@ class Fetcher:
         Raises SourceError.
         """
         holding = self.holding
-        stub = await self._stub()
+        channel = await self._channels.channel(holding.source)  # not closed while we hold it
+        stub = PeerServiceStub(channel)
         request = peer_pb2.GetManifestRequest(digest=holding.digest)
         with _as_source_error():
             response = await stub.GetManifest(
@@ -146,9 +146,6 @@ class Fetcher:
     def watch(self, piece_count: int) -> AsyncGenerator[Pieces, None]:
         """Which pieces a partial source has; see watch_pieces."""
         return watch_pieces(self.holding, self._channels, piece_count, self._idle_timeout_seconds)
-
-    async def _stub(self) -> "PeerServiceAsyncStub":
-        return PeerServiceStub(await self._channels.channel(self.holding.source))
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         grant = self.holding.source.grant

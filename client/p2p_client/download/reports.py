@@ -64,7 +64,8 @@ class Reports:
                 await self._waiting.join()
 
     async def _tell(self, holding: Holding, piece: PieceIndex) -> None:
-        stub = PeerServiceStub(await self._channels.channel(holding.source))
+        channel = await self._channels.channel(holding.source)  # not closed while we hold it
+        stub = PeerServiceStub(channel)
         request = peer_pb2.ReportBadPieceRequest(
             digest=holding.digest, manifest_digest=holding.manifest_digest, piece_index=piece
         )

@@ -158,6 +158,20 @@ async def test_a_source_that_names_pieces_that_are_none_is_asked_no_more(
     assert liar.served == []
 
 
+@pytest.mark.parametrize("babble", [(), (0,), tuple(range(PIECES)), (0,) * 50_000])
+async def test_a_source_that_tells_its_pieces_without_end_is_asked_no_more(
+    downloads: Downloads, tmp_path: Path, babble: tuple[int, ...]
+) -> None:
+    liar = partial("liar", {0}, babble=babble, stall_after_bytes=0)
+    async with running(liar) as directory:
+        downloads.patience_seconds = 0.1
+        with pytest.raises(TransferFailed, match="over and over"):
+            await downloads.fetch(directory, liar.digest, tmp_path / "target")
+
+    assert ("liar", "TOO_MUCH") in downloads.failures
+    assert liar.watchers == 1
+
+
 async def test_a_source_that_cannot_tell_its_pieces_is_not_used(
     downloads: Downloads, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels
 
 MOST_PIECES_TOLD = 65_536
+TOLD_AGAIN = 64
+"""How much of what it says may be nothing new, in messages and pieces."""
 
 
 async def watch_pieces(
@@ -33,10 +35,12 @@ async def watch_pieces(
     for long; that the connection lives is seen by its keepalive.
 
     Raises:
-        SourceMisbehaved: what it says cannot be.
+        SourceMisbehaved: what it says cannot be, or is said again and again: every piece is told
+            once, so a stream ends after as many messages as there are pieces.
         SourceUnavailable, SourceStale: it does not tell, or not any more.
     """
-    stub = PeerServiceStub(await channels.channel(holding.source))
+    channel = await channels.channel(holding.source)  # not closed as long as we hold it
+    stub = PeerServiceStub(channel)
     grant = holding.source.grant
     request = peer_pb2.WatchPiecesRequest(
         digest=holding.digest, manifest_digest=holding.manifest_digest
@@ -45,11 +49,15 @@ async def watch_pieces(
     call = stub.WatchPieces(request, metadata=metadata)
     try:
         patience: float | None = patience_seconds
+        left = 2 * piece_count + TOLD_AGAIN  # each piece once, each message with one at least
         while True:
             async with asyncio.timeout(patience):
                 message = await call.read()
             if not isinstance(message, peer_pb2.WatchPiecesResponse):
                 return
+            left -= 1 + len(message.added_pieces)
+            if left < 0:
+                raise SourceMisbehaved("it tells its pieces over and over", reason="TOO_MUCH")
             yield _told(message, piece_count, is_first=patience is not None)
             patience = None
     except TimeoutError:
