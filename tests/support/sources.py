@@ -82,9 +82,9 @@ class Source:
         request = peer_pb2.GetManifestRequest(digest=digest)
         return await self.stub.GetManifest(request, metadata=self.with_grant(grant), timeout=30)
 
-    def watch(self, digest: str, manifest_digest: str) -> WatchCall:
+    def watch(self, digest: str, manifest_digest: str, user: str = "bob") -> WatchCall:
         request = peer_pb2.WatchPiecesRequest(digest=digest, manifest_digest=manifest_digest)
-        return self.stub.WatchPieces(request, metadata=self.with_grant(None), timeout=30)
+        return self.stub.WatchPieces(request, metadata=self.with_grant(None, user), timeout=30)
 
     def with_grant(self, grant: str | None, user: str = "bob") -> tuple[tuple[str, str], ...]:
         """The metadata of a call; None: a good grant, empty: none at all."""

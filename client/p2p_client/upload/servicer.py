@@ -117,11 +117,12 @@ class PeerServicer(PeerServiceServicer):
     async def WatchPieces(  # type: ignore[override]
         self, request: peer_pb2.WatchPiecesRequest, context: Context
     ) -> None:
-        _, digest = self._admit(context, request.digest)
+        grant, digest = self._admit(context, request.digest)
         if not is_digest(request.manifest_digest):
             raise FieldInvalid("manifest_digest", "64 lower-case hexadecimal characters")
+        manifest_digest = ManifestDigest(request.manifest_digest)
         tell = tell_to(context, WATCHER_IDLE_SECONDS)
-        await self._telling.tell(digest, ManifestDigest(request.manifest_digest), tell)
+        await self._telling.tell(grant.user, digest, manifest_digest, tell)
 
     @answering
     async def ProveIdentity(

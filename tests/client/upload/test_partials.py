@@ -15,7 +15,7 @@ from p2p.v1 import peer_pb2
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.upload.shown.partials import Partial
-from p2p_client.upload.shown.telling import MOST_WATCHERS
+from p2p_client.upload.shown.telling import MOST_WATCHERS, MOST_WATCHERS_OF_ONE
 
 CONTENT = some_bytes(4 * MIB + 5)
 DIGEST, MANIFEST = digest_of(CONTENT)
@@ -235,7 +235,7 @@ async def test_who_watches_hears_when_it_is_shared_no_longer(
 
 async def test_too_many_watchers_are_told_to_go_on_without(source: Source, tmp_path: Path) -> None:
     shown(source, tmp_path, 1)
-    calls = [source.watch(DIGEST, MANIFEST.digest()) for _ in range(MOST_WATCHERS)]
+    calls = [source.watch(DIGEST, MANIFEST.digest(), f"u{at % 8}") for at in range(MOST_WATCHERS)]
     for call in calls:
         await next_pieces(call)
 
@@ -246,6 +246,19 @@ async def test_too_many_watchers_are_told_to_go_on_without(source: Source, tmp_p
         call.cancel()
     await until(lambda: source.server.watchers == 0)
     assert (await next_pieces(source.watch(DIGEST, MANIFEST.digest()))).bitmap == b"\x02"
+
+
+async def test_one_user_cannot_take_all_the_room_to_watch(source: Source, tmp_path: Path) -> None:
+    shown(source, tmp_path, 1)
+    calls = [source.watch(DIGEST, MANIFEST.digest(), "greedy") for _ in range(MOST_WATCHERS_OF_ONE)]
+    for call in calls:
+        await next_pieces(call)
+
+    refused = await refusal_of(source.watch(DIGEST, MANIFEST.digest(), "greedy"))
+    assert refused == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+    assert (await next_pieces(source.watch(DIGEST, MANIFEST.digest(), "bob"))).bitmap == b"\x02"
+    for call in calls:
+        call.cancel()
 
 
 async def test_what_was_sent_is_counted(source: Source, tmp_path: Path) -> None:

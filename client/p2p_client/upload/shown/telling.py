@@ -1,6 +1,7 @@
 """Telling one who watches which pieces we hold, as they come."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from p2p_client.upload.refusals import Overloaded
 from p2p_client.upload.shown.contents import Contents
 
 MOST_WATCHERS = 64
+MOST_WATCHERS_OF_ONE = 16
+"""Of one user: a watcher may be silent for as long as it likes, so nobody gets all the room."""
 SPACING_SECONDS = 0.02
 """Pieces that come close together are told together."""
 MOST_TOLD = 4_096
@@ -25,16 +28,22 @@ class Telling:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self.watchers = 0
+        self._watchers: Counter[str] = Counter()
 
-    async def tell(self, digest: Digest, manifest_digest: ManifestDigest, tell: Tell) -> None:
+    @property
+    def watchers(self) -> int:
+        return self._watchers.total()
+
+    async def tell(
+        self, user: str, digest: Digest, manifest_digest: ManifestDigest, tell: Tell
+    ) -> None:
         """Returns when all pieces are held and told.
 
         Raises:
-            Overloaded: too many watch.
+            Overloaded: too many watch, in all or of this user.
             ContentUnknown: not here, under another manifest only, or not any more.
         """
-        with self._counted():
+        with self._counted(user):
             partial = self._contents.partials.find(digest, manifest_digest)
             if partial is None:
                 await tell(await self._everything(digest, manifest_digest), ())
@@ -58,11 +67,15 @@ class Telling:
         return held.to_bytes()
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self, user: str) -> Iterator[None]:
+        if self._watchers[user] >= MOST_WATCHERS_OF_ONE:
+            raise Overloaded(MOST_WATCHERS_OF_ONE)
         if self.watchers >= MOST_WATCHERS:
             raise Overloaded(MOST_WATCHERS)
-        self.watchers += 1
+        self._watchers[user] += 1
         try:
             yield
         finally:
-            self.watchers -= 1
+            self._watchers[user] -= 1
+            if not self._watchers[user]:
+                del self._watchers[user]
