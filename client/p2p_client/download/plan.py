@@ -146,7 +146,7 @@ class Plan:
         entry.begun = max(entry.begun, piece + 1)
         entry.verified_at = now
         entry.verified_count += 1
-        self._roster[entry.source].strikes = 0
+        self._roster[entry.source].has_verified()
 
     def closed(self, stream: StreamId, now: float, failure: Failure | None = None) -> None:
         """The stream has ended, nothing of it is under way; its unverified pieces are free."""
@@ -158,6 +158,7 @@ class Plan:
         if entry.is_queued and failure is None:
             standing.retry_at = now + QUEUE_PAUSE_SECONDS
             return
+        standing.waited_in_vain = standing.waited_in_vain or entry.is_queued
         standing.has_given(entry.rate(now), verified=bool(entry.verified_count))
         if failure is None and entry.is_abandoned and not entry.verified_count:
             failure = Failure.UNAVAILABLE
@@ -180,13 +181,17 @@ class Plan:
         return self._roster.is_swarm
 
     def is_starved(self, now: float) -> bool:
-        """Nothing is open and nobody may be asked, now or later, until a source is offered."""
-        if self._open:
-            return False
+        """Nothing is open and nobody may be asked, now or later, until a source is offered.
+
+        Or all that is open is one more try with sources that had all their chances: offered again
+        and again, they would keep us from saying so for ever.
+        """
         usable = self._roster.usable()
-        if any(standing.is_whole for standing in usable):
+        if self._is_fed or any(self._may_help(standing) for standing in usable):
             return False
-        return not usable or (self._fed_at is not None and now - self._fed_at >= HUNGER_SECONDS)
+        if all(standing.is_spent for standing in usable):
+            return True
+        return self._fed_at is not None and now - self._fed_at >= HUNGER_SECONDS
 
     def next(self, now: float) -> list[Command]:
         """What to do now; call it after every event and a few times a second.
@@ -209,11 +214,28 @@ class Plan:
                 break
         else:
             commands.extend(self._make_room(now, is_swarm=is_swarm))
-        if self._open or self._fed_at is None:
+        if self._is_fed or self._fed_at is None:
             self._fed_at = now
         return commands
 
     # -- how it decides
+
+    @property
+    def _is_fed(self) -> bool:
+        return any(self._is_hopeful(entry) for entry in self._open.values())
+
+    def _is_hopeful(self, entry: Stream) -> bool:
+        standing = self._roster[entry.source]
+        if entry.is_queued:
+            return not standing.waited_in_vain
+        return entry.has_given_bytes or not standing.is_spent
+
+    def _may_help(self, standing: Standing) -> bool:
+        """Whether it may have something that is missing, and has chances left to give it."""
+        if standing.is_spent or standing.is_whole:
+            return not standing.is_spent
+        opened = (standing.claims & span(e.next_verified, e.stop) for e in self._open.values())
+        return bool(standing.claims & self._free) or any(opened)
 
     def _busy_count(self) -> int:
         return sum(not entry.is_queued for entry in self._open.values())
@@ -221,7 +243,7 @@ class Plan:
     def _open_one(self, now: float, *, is_swarm: bool) -> Command | None:
         ready = self._roster.ready(now, is_swarm=is_swarm)
         for source, standing in ready if self._free else ():
-            run = self._run_for(standing, is_swarm=is_swarm)
+            run = self._run_for(standing, now, is_swarm=is_swarm)
             if run is not None:
                 return self._begin_stream(source, *run, now, is_long=not is_swarm)
         for thief, standing in ready[:MOST_THIEVES]:
@@ -230,14 +252,14 @@ class Plan:
                 return command
         return None
 
-    def _run_for(self, standing: Standing, *, is_swarm: bool) -> tuple[int, int] | None:
+    def _run_for(self, standing: Standing, now: float, *, is_swarm: bool) -> tuple[int, int] | None:
         """The free pieces [first, stop) that the source should give next; None: none."""
         if not is_swarm:
             usable = len(self._roster.usable())
             length = spans.range_length(self._free.bit_count(), self.streams, usable)
             first = first_from(self._free, self._origin)
             return first, first + length_of_run(self._free, first, length)
-        pool = self._roster.pool_of(standing, self._free)
+        pool = self._roster.pool_of(standing, self._free, now)
         if not pool:
             return None
         first = first_from(self._roster.rarest(pool), self._draw())
@@ -322,7 +344,7 @@ class Plan:
         """With every stream taken: a much slower one ends, so that an idle source has its place."""
         ready = (standing for _, standing in self._roster.ready(now, is_swarm=is_swarm))
         if is_swarm:
-            ready = (one for one in ready if self._roster.pool_of(one, self._free))
+            ready = (one for one in ready if self._roster.pool_of(one, self._free, now))
         standing = next(ready, None)
         if standing is None:
             return []

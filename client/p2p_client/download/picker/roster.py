@@ -67,10 +67,10 @@ class Roster:
                 standing.is_banned = True
             case Failure.STALE:
                 standing.is_stale = True
-                standing.strikes += 1
+                standing.struck(1)
             case Failure.UNAVAILABLE | Failure.STALLED | Failure.LACKING:
                 wait = min(FIRST_BACKOFF_SECONDS * 2**standing.strikes, LONGEST_BACKOFF_SECONDS)
-                standing.strikes += 2 if failure is Failure.STALLED else 1
+                standing.struck(2 if failure is Failure.STALLED else 1)
                 standing.retry_at = now + wait
         if failure is Failure.LACKING:
             standing.claims = without(standing.claims, left)
@@ -89,8 +89,9 @@ class Roster:
         return max((one.rate or 0.0 for one in self._known.values()), default=0.0)
 
     def ready(self, now: float, *, is_swarm: bool) -> list[tuple[PeerId, Standing]]:
-        """Those without a stream that may be asked: first the ones that did not fail; in a swarm
-        the whole ones; the ones never tried; the fastest."""
+        """Those without a stream that may be asked: first the ones that have chances left; that did
+        not fail; that did not let us wait; in a swarm the whole ones; the ones never tried; the
+        fastest."""
         return sorted(
             (
                 (peer_id, one)
@@ -98,7 +99,9 @@ class Roster:
                 if one.streams == 0 and one.retry_at <= now and one.is_usable()
             ),
             key=lambda item: (
+                item[1].is_spent,
                 item[1].strikes,
+                item[1].may_let_wait(now),
                 is_swarm and not item[1].is_whole,
                 -1e9 if item[1].rate is None else -item[1].rate,
                 item[0],
@@ -108,7 +111,7 @@ class Roster:
     def rarest(self, pieces: Pieces) -> Pieces:
         return self._rarity.rarest(pieces)
 
-    def pool_of(self, standing: Standing, free: Pieces) -> Pieces:
+    def pool_of(self, standing: Standing, free: Pieces, now: float) -> Pieces:
         """Which free pieces a source may be asked for in a swarm: a whole one for those that nobody
         else has, first of all for our share of them, as long as the others will soon have given
         the rest."""
@@ -117,7 +120,7 @@ class Roster:
         alone = without(free, self._rarity.held)
         if alone:
             return alone & self._our_share() or alone
-        return 0 if self._partials_suffice(free) else free
+        return 0 if self._partials_suffice(free, now) else free
 
     def _our_share(self) -> Pieces:
         """What we should get for all: everybody who downloads and shares gets another part, by the
@@ -136,8 +139,8 @@ class Roster:
             self._share, self._share_of = stripes(block, *place, self._piece_count), place
         return self._share
 
-    def _partials_suffice(self, free: Pieces) -> bool:
-        givers = [one for one in self.usable() if free & one.counted]
+    def _partials_suffice(self, free: Pieces, now: float) -> bool:
+        givers = [one for one in self.usable() if free & one.counted and one.is_reliable(now)]
         known = [one.rate for one in givers if one.rate]
         guessed = sum(known) / len(known) if known else 0.0
         rate = sum(guessed if one.rate is None else one.rate for one in givers)

@@ -34,6 +34,8 @@ class Standing:
     retry_at: float = 0.0
     is_banned: bool = False
     is_stale: bool = False
+    is_spent: bool = False  # had all its chances since it last gave a piece
+    waited_in_vain: bool = False  # it let us wait, and never served
     rate: float | None = None  # pieces a second, of its last streams
     streams: int = 0
     queued_at: float = float("-inf")  # when it last let us wait for a slot
@@ -41,8 +43,22 @@ class Standing:
     def is_usable(self) -> bool:
         return not (self.is_banned or self.is_stale) and self.strikes < MOST_STRIKES
 
+    def struck(self, strikes: int) -> None:
+        self.strikes += strikes
+        self.is_spent = self.is_spent or self.strikes >= MOST_STRIKES
+
+    def has_verified(self) -> None:
+        """A piece from it was right."""
+        self.strikes = 0
+        self.is_spent = self.waited_in_vain = False
+
     def may_let_wait(self, now: float) -> bool:
         return now - self.queued_at < QUEUE_SECONDS
+
+    def is_reliable(self, now: float) -> bool:
+        """Whether it gives what it says that it has, as far as is known: others are not asked for
+        that meanwhile, so one that only says so would keep it from us for ever."""
+        return self.strikes == 0 and not self.may_let_wait(now)
 
     def can_give(self, piece: int) -> bool:
         return self.is_whole or bool(self.claims >> piece & 1)
@@ -71,6 +87,10 @@ class Stream:
     is_cut: bool = False  # asked for more than is wanted by now
     is_abandoned: bool = False
     is_queued: bool = False  # waits for an upload slot of the source
+
+    @property
+    def has_given_bytes(self) -> bool:
+        return bool(self.verified_count) or self.begun > self.next_verified
 
     @property
     def first_untouched(self) -> int:
