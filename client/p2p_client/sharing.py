@@ -148,7 +148,7 @@ class Sharing:
         if keep:
             self._until_listed[partial.digest] = partial
         try:
-            await self.library.know(path, partial.signature(), partial.digest, partial.manifest)
+            await self.library.know(path, partial.settle(), partial.digest, partial.manifest)
             if keep:
                 await self.library.add(path)
         except PeerError as error:

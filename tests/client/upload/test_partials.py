@@ -147,6 +147,22 @@ def report(source: Source, piece: int) -> Awaitable[object]:
     return source.stub.ReportBadPiece(request, metadata=source.with_grant(None), timeout=30)
 
 
+async def test_a_complete_file_that_is_written_to_before_it_is_listed_is_shown_no_more(
+    source: Source, tmp_path: Path
+) -> None:
+    partial = shown(source, tmp_path, *range(5))
+    partial.settle()
+    assert await source.fetch_all(DIGEST, 0, MIB) == CONTENT[:MIB]
+
+    with (tmp_path / "part").open("r+b") as file:
+        file.write(b"another beginning")
+
+    refused = await refusal_of(source.fetch(DIGEST, 0, MIB))
+    assert refused == ("ABORTED", "CONTENT_CHANGED")
+    assert listed(source) == []
+    assert await refusal_of(source.fetch(DIGEST, 0, MIB)) == ("NOT_FOUND", "CONTENT_UNKNOWN")
+
+
 async def test_a_piece_that_rotted_on_the_disk_is_found_when_it_is_reported(
     source: Source, tmp_path: Path
 ) -> None:

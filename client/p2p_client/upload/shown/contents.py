@@ -44,7 +44,7 @@ class Contents:
             partial = self.partials.find(digest)
             if partial is None:
                 raise
-            return partial.open()
+            return partial.open(lambda: self.partials.close(partial, is_doubtful=True))
 
     async def manifest(self, digest: Digest) -> Manifest:
         """Raises ContentUnknown, ContentChanged."""

@@ -15,7 +15,7 @@ from p2p_client.content.piece_map import PieceMap
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.disk.files import HashedFile, Signature
 from p2p_client.library.disk.opened import OpenContent
-from p2p_client.library.errors import ContentUnknown, PiecesMissing
+from p2p_client.library.errors import ContentChanged, ContentUnknown, PiecesMissing
 from p2p_client.models import Digest, ManifestDigest, PartialContent
 
 _READ_BYTES = 1 << 20
@@ -36,6 +36,7 @@ class Partial:
         self.added: list[PieceIndex] = []  # since the beginning, in order
         self.is_closed = False
         self.is_doubtful = False
+        self.settled: Signature | None = None  # of the file from when it was complete
         self._descriptor = descriptor
         self._moved = asyncio.Event()
 
@@ -43,9 +44,11 @@ class Partial:
     def content(self) -> PartialContent:
         return PartialContent(self.digest, self.manifest_digest, self.manifest.size_bytes)
 
-    def signature(self) -> Signature:
-        """Of the file as it is now."""
-        return Signature.of(os.fstat(self._descriptor))
+    def settle(self) -> Signature:
+        """It stands complete under its name, where anybody may write to it: from now on it counts
+        only as long as it has the signature that it has now."""
+        self.settled = Signature.of(os.fstat(self._descriptor))
+        return self.settled
 
     def hold(self, index: PieceIndex) -> None:
         if not self.held.has(index):
@@ -70,11 +73,12 @@ class Partial:
                 hasher.update(await content.read(at, min(_READ_BYTES, offset + length - at)))
         return hasher.digest() == self._expected(index)
 
-    def open(self) -> OpenContent:
+    def open(self, on_changed: Callable[[], None] = lambda: None) -> OpenContent:
         """Raises ContentUnknown when it is shown no more."""
         if self.is_closed:
             raise ContentUnknown("not shared here any more")
-        return OpenContent(self.digest, _VerifiedPieces(self, os.dup(self._descriptor)), _nobody)
+        pieces = _VerifiedPieces(self, os.dup(self._descriptor))
+        return OpenContent(self.digest, pieces, on_changed)
 
     def _expected(self, index: PieceIndex) -> bytes:
         return self.manifest.piece_digests[index * HASH_BYTES : (index + 1) * HASH_BYTES]
@@ -102,8 +106,8 @@ class Partial:
 class _VerifiedPieces(HashedFile):
     """The part file as its readers see it: bytes of held pieces, as long as these are believed.
 
-    Nobody writes where a piece was verified, so there is no signature to compare: the file as a
-    whole changes all the time.
+    While it is incomplete nobody writes where a piece was verified, and there is no signature to
+    compare: the file as a whole changes all the time.
     """
 
     def __init__(self, partial: Partial, descriptor: int) -> None:
@@ -119,11 +123,15 @@ class _VerifiedPieces(HashedFile):
         return super().read(offset, length, head)
 
     def check(self) -> None:
-        if self._partial.is_doubtful:
-            raise ContentUnknown("what was read is in doubt")
+        with self._borrowed() as descriptor:
+            self._check(descriptor)
 
     def _check(self, descriptor: int) -> None:
-        self.check()
+        if self._partial.is_doubtful:
+            raise ContentUnknown("what was read is in doubt")
+        settled = self._partial.settled
+        if settled is not None and Signature.of(os.fstat(descriptor)) != settled:
+            raise ContentChanged("the file was changed since it was complete")
 
 
 class Partials:
@@ -172,7 +180,3 @@ class Partials:
             self._catalog.withdraw_partial(digest)
         else:
             self._catalog.put_partial(first.content)
-
-
-def _nobody() -> None:
-    return
