@@ -17,6 +17,10 @@ RETURN_SECONDS = 0.002
 CHUNKS_PER_SECOND = 8
 SMALLEST_CHUNK_BYTES = 16 << 10
 LARGEST_CHUNK_BYTES = 1 << 20
+SLICES_PER_SECOND = 32
+SMALLEST_SLICE_BYTES = 4 << 10
+BYTES_PER_SECOND_EACH = 256 << 10
+FEWEST_STREAMS = 2
 
 
 class Bucket:
@@ -109,11 +113,22 @@ class Pace:
     def __init__(self, bytes_per_second: float | None) -> None:
         self.bytes_per_second = bytes_per_second
         self.chunk_bytes = LARGEST_CHUNK_BYTES
+        self.slice_bytes = LARGEST_CHUNK_BYTES
+        """What is taken at a time, so that no stream is silent for long for want of its turn."""
         self._till: _Till | None = None
         if bytes_per_second is not None:
             each = int(bytes_per_second / CHUNKS_PER_SECOND)
             self.chunk_bytes = max(SMALLEST_CHUNK_BYTES, min(each, LARGEST_CHUNK_BYTES))
+            slice_bytes = int(bytes_per_second / SLICES_PER_SECOND)
+            self.slice_bytes = max(SMALLEST_SLICE_BYTES, min(slice_bytes, LARGEST_CHUNK_BYTES))
             self._till = _Till(bytes_per_second)
+
+    def streams(self, most: int) -> int:
+        """How many streams are worth while, >= 1: at a low rate few, so that each of them ends a
+        piece now and then, and none is so slow that the other side takes it for dead."""
+        if self.bytes_per_second is None:
+            return most
+        return min(most, max(FEWEST_STREAMS, int(self.bytes_per_second / BYTES_PER_SECOND_EACH)))
 
     @contextmanager
     def share(self, user: str = "") -> Iterator["Share"]:

@@ -199,3 +199,11 @@ def test_leaving_and_coming_back_is_no_gain() -> None:
     fairness.want(back)
 
     assert fairness.next_of([back, stays]) is stays
+
+
+@pytest.mark.parametrize(
+    ("rate", "streams"), [(None, 4), (16 * KIB, 2), (100_000, 2), (800 * KIB, 3), (20e6, 4)]
+)
+def test_at_a_low_rate_few_streams_run(rate: float | None, streams: int) -> None:
+    assert Pace(rate).streams(4) == streams
+    assert Pace(rate).streams(1) == 1

@@ -6,9 +6,9 @@ locate, manifest, pieces, the digest of the whole, and only with the right one t
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +106,7 @@ class Downloader:
         open_exhibit: OpenExhibit | None = None,
     ) -> Finished:
         """As `fetch`, to a place that the caller holds."""
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             try:
                 place.check()
             except TargetExists:
@@ -114,8 +114,8 @@ class Downloader:
                 raise
             part = stack.enter_context(closing(PartFile.open(place, digest)))
             # Left before the part file is closed: no thread works on a closed file.
-            threads = stack.enter_context(
-                ThreadPoolExecutor(self._settings.download_streams + 2, "p2p-download")
+            threads = await stack.enter_async_context(
+                worker_threads(self._settings.download_streams + 2)
             )
             tally = Tally(on_event)
             idle_seconds = self._settings.idle_timeout_seconds
@@ -129,10 +129,29 @@ class Downloader:
                 self.reports,
             )
             run = _Run(digest, part, sources, tally, threads, on_event)
-            run.streams = self._settings.download_streams
+            run.streams = self.pace.streams(self._settings.download_streams)
             run.patience_seconds = self._patience_seconds
             run.open_exhibit = open_exhibit or self.open_exhibit
             return await run.fetch()
+
+
+@asynccontextmanager
+async def worker_threads(count: int) -> AsyncIterator[Executor]:
+    """Left when none of them works any more, not before, also when cancelled. The event loop goes
+    on meanwhile: a disk may take long, and others are served and heard of."""
+    threads = ThreadPoolExecutor(count, "p2p-download")
+    try:
+        yield threads
+    finally:
+        ending = asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+        cancelled: asyncio.CancelledError | None = None
+        while not ending.done():
+            try:
+                await asyncio.wait({ending})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
 
 class _Run:

@@ -106,11 +106,14 @@ class Fetcher:
         try:
             async with aclosing(_parts(reader, on_queued)) as parts:
                 async for part in parts:
-                    wanted = part[:limit]
+                    wanted, is_too_much = part[:limit], len(part) > limit
                     limit -= len(wanted)
-                    await self._pace.keep(len(wanted))
-                    yield wanted
-                    if len(part) > len(wanted):
+                    while wanted:
+                        slice_bytes = self._pace.slice_bytes
+                        some, wanted = wanted[:slice_bytes], wanted[slice_bytes:]
+                        await self._pace.keep(len(some))
+                        yield some
+                    if is_too_much:
                         raise _too_much()
                     if not limit:
                         await _see_the_end(parts)
