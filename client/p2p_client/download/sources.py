@@ -51,6 +51,7 @@ class Sources:
         self._holdings: list[Holding] = []
         self._banned: set[tuple[ManifestDigest, PeerId]] = set()
         self._banned_manifests: set[ManifestDigest] = set()
+        self._suspects: set[PeerId] = set()
 
     async def locate(self) -> None:
         """Learns who holds the content now. Raises DirectoryError."""
@@ -77,7 +78,12 @@ class Sources:
             for holding in self._holdings
             if (holding.manifest_digest, holding.source.peer_id) not in self._banned
         ]
-        return groups_of(believed, banned=self._banned_manifests, preferred=preferred)
+        return groups_of(
+            believed,
+            banned=self._banned_manifests,
+            preferred=preferred,
+            suspects=self._suspects,
+        )
 
     def fetchers(self, manifest_digest: ManifestDigest) -> list[Fetcher]:
         """One for each source of the group as it is known now."""
@@ -90,10 +96,13 @@ class Sources:
 
     def ban(self, manifest_digest: ManifestDigest, peers: Collection[PeerId]) -> None:
         self._banned.update((manifest_digest, peer_id) for peer_id in peers)
+        self._suspects.update(peers)
 
     def ban_group(self, group: Group) -> None:
         """Its pieces fit its manifest, but the whole is not what was asked for."""
         self._banned_manifests.add(group.manifest_digest)
+        # Partial ones may have been taken in as we were.
+        self._suspects.update(one.source.peer_id for one in group.holdings if not one.partial)
         error = SourceMisbehaved("what it serves is not this content", reason="WRONG_CONTENT")
         for source in group.sources:
             self._tally.failed(source, error)

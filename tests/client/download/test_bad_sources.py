@@ -10,8 +10,11 @@ from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 from tests.support.libraries import until
 
 from p2p_client.content.manifest import Manifest
+from p2p_client.download.sources import Sources
+from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryUnreachable, TransferFailed
 from p2p_client.models import Digest
+from p2p_client.pace import Pace
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +146,32 @@ async def test_lying_manifests_with_lying_pieces_are_found_out_and_others_tried(
     assert {("liar-0", "WRONG_CONTENT"), ("liar-1", "WRONG_CONTENT")} <= set(downloads.failures)
     assert all(user != "good" for user, _ in downloads.failures)
     assert os.listdir(tmp_path) == ["target"]
+
+
+async def test_a_liar_that_lists_ever_new_manifests_is_not_always_tried_first(
+    downloads: Downloads, tmp_path: Path
+) -> None:
+    good = FakeSource("good", CONTENT)
+    lies = [
+        lie
+        for lie in (a_liar("liar", seed) for seed in range(20))
+        if lie.manifest.digest() < good.manifest.digest()
+    ]
+    async with running(*lies[:2], good) as directory:
+        directory.sources = [lies[0], good]
+        tally = Tally(downloads.events.append)
+        pace = Pace(None)
+        sources = Sources(DIGEST, directory.locate, downloads.channels, 1.0, pace, tally)
+        await sources.locate()
+        first, _ = sources.groups()
+        sources.ban_group(first)
+        directory.sources = [lies[1], good]
+        await sources.locate()
+
+    assert [source.user for group in sources.groups() for source in group.sources] == [
+        "good",
+        "liar",
+    ]
 
 
 async def test_only_liars_leave_nothing_behind(downloads: Downloads, tmp_path: Path) -> None:

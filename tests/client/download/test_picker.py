@@ -63,6 +63,15 @@ def test_whole_sources_weigh_more_than_any_number_of_partial_ones() -> None:
     assert [held.partial for held in groups[0].holdings] == [False]
 
 
+def test_who_has_lied_does_not_come_first_again_with_a_new_manifest() -> None:
+    listed = [holding("liar", "x"), holding("liar2", "x"), holding("honest", "y")]
+    assert [group.manifest_digest for group in groups_of(listed)] == ["x", "y"]
+
+    groups = groups_of(listed, suspects={PeerId("liar"), PeerId("liar2")})
+
+    assert [group.manifest_digest for group in groups] == ["y", "x"]
+
+
 def test_whole_sources_come_first_in_a_group() -> None:
     (group,) = groups_of([holding("a", "x", partial=True), holding("b", "x")])
 

@@ -7,7 +7,7 @@ itself: mixing two of them would let one liar spoil what honest sources gave.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from p2p_client.models import Holding, ManifestDigest, Source
+from p2p_client.models import Holding, ManifestDigest, PeerId, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,18 @@ def groups_of(
     *,
     banned: Collection[ManifestDigest] = (),
     preferred: ManifestDigest | None = None,
+    suspects: Collection[PeerId] = (),
 ) -> list[Group]:
-    """The groups worth trying, best first: the preferred one, then the most whole sources.
+    """The groups worth trying, best first: the preferred one, then the most whole sources, not
+    counting the suspects among them.
 
     A source without an endpoint cannot be asked and is left out. Ties go to the group with more
     partial sources, then to the lower manifest digest, so the order depends on the arguments alone.
 
     Args:
         banned: manifests known to lie about this content.
+        suspects: those that have lied about this content before. They may list a new manifest as
+            often as they like: it is tried after those that others list.
         preferred: the manifest that an earlier run has verified pieces against.
     """
     found: dict[ManifestDigest, dict[str, Holding]] = {}
@@ -53,7 +57,10 @@ def groups_of(
         groups,
         key=lambda group: (
             group.manifest_digest != preferred,
-            -sum(not holding.partial for holding in group.holdings),
+            -sum(
+                not holding.partial and holding.source.peer_id not in suspects
+                for holding in group.holdings
+            ),
             -len(group.holdings),
             group.manifest_digest,
         ),
