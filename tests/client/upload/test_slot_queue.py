@@ -185,6 +185,32 @@ def test_the_queue_is_bounded_for_one_user_and_for_all() -> None:
         waiting(queue, "e")
 
 
+def test_those_who_go_round_do_not_keep_a_newcomer_out_however_many_they_are() -> None:
+    queue = SlotQueue(2, most_waiting=4)
+    for number in range(6):  # one identity for each place there is
+        waiting(queue, f"sybil{number}")
+        started(queue)
+    now = 0.0
+    for _ in range(6):  # all had their turn, and came back for more
+        now += TURN_SECONDS
+        for call in [call for call in queue._running if queue.is_turn_over(call, now)]:
+            queue.sent(call, 100 * MIB, now)
+            queue.rejoin(call, now)
+            started(queue, now)
+    assert len(queue.waiting) == 4
+
+    honest = waiting(queue, "honest", now)
+    with pytest.raises(TooManyStreams):
+        waiting(queue, "sybil0", now)
+    now += TURN_SECONDS
+    over = [call for call in queue._running if queue.is_turn_over(call, now)]
+    for call in over:
+        queue.sent(call, 100 * MIB, now)
+        queue.rejoin(call, now)
+
+    assert honest in started(queue, now)
+
+
 def test_the_places_of_all_that_wait_are_the_order_in_which_they_start() -> None:
     queue = SlotQueue(1)
     queue.ask(busy := Call("busy"), 0.0)

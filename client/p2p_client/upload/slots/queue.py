@@ -4,8 +4,10 @@ Promises:
     Never more streams than the width allows are started, nor more than half of it for one user.
     Whoever waits is started as soon as a slot is free that its user may have; the order is
     `order.py`'s.
-    No more calls wait than there is room for. When all of it is taken, a user with fewer waiting
-    calls takes the place of the youngest call of the user with most.
+    No more calls wait than there is room for, but for those whose turn is over. When all of it is
+    taken, a user with fewer waiting calls takes the place of the youngest call of the user with
+    most; else one who got little of late takes that of whoever got most. So nobody is kept out by
+    others that go round, however many they are.
 """
 
 import math
@@ -23,6 +25,8 @@ TURN_SECONDS = 10.0
 RATE_WINDOW_SECONDS = 60.0
 HALF_LIFE_SECONDS = 30.0
 """What a user got weighs half as much after this time."""
+LITTLE_BYTES = 256 << 10
+"""Who got no more than this of late keeps its place in a full queue."""
 _MOST_USERS_REMEMBERED = 1_024
 
 
@@ -113,7 +117,7 @@ class SlotQueue:
         if not call.can_wait:
             few = self._running_of[call.user] >= self.most_of_one
             raise TooManyStreams(self.most_of_one if few else self.width)
-        displaced = self._make_room(call.user)
+        displaced = self._make_room(call.user, now)
         self._waiting.append(call)
         return displaced
 
@@ -149,7 +153,7 @@ class SlotQueue:
         )
 
     def rejoin(self, call: Call, now: float) -> None:
-        """A running call whose turn is over waits for its next one; its place is sure."""
+        """A running call whose turn is over waits for its next one; there is always room for it."""
         self._stop(call)
         self._arrivals += 1
         call.arrival, call.asked_at = self._arrivals, now
@@ -223,17 +227,20 @@ class SlotQueue:
         first = min(wish.stop, wish.first + call.served_bytes // wish.piece_bytes)
         return Wish(wish.digest, first, wish.stop, wish.piece_count, wish.piece_bytes)
 
+    def _got_of(self, user: str, now: float) -> float:
+        got = self._got.get(user)
+        return got.value(now) if got else 0.0
+
     def _standing(self, call: Call, now: float) -> Standing:
-        got = self._got.get(call.user)
         return Standing(
             self._running_of[call.user],
-            got.value(now) if got else 0.0,
+            self._got_of(call.user, now),
             self.counts.rarity(call.wish),
             now - call.asked_at,
             call.arrival,
         )
 
-    def _make_room(self, user: str) -> Call | None:
+    def _make_room(self, user: str, now: float) -> Call | None:
         """Raises TooManyStreams when there is no room, nor anybody to make it."""
         waiting_of = Counter(call.user for call in self._waiting)
         if waiting_of[user] >= self.most_waiting_of_one:
@@ -242,7 +249,9 @@ class SlotQueue:
             return None
         greedy, count = waiting_of.most_common(1)[0] if waiting_of else (user, 0)
         if count <= waiting_of[user] + 1:
-            raise TooManyStreams(self.most_waiting)
+            greedy = max(waiting_of, key=lambda other: self._got_of(other, now), default=user)
+            if self._got_of(greedy, now) <= 2 * self._got_of(user, now) + LITTLE_BYTES:
+                raise TooManyStreams(self.most_waiting)
         youngest = max((c for c in self._waiting if c.user == greedy), key=lambda c: c.arrival)
         self._waiting.remove(youngest)
         return youngest
