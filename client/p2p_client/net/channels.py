@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ipaddress
 import ssl
+from collections import Counter
 from collections.abc import Sequence
 
 import grpc
@@ -60,6 +61,10 @@ STAGGER_SECONDS = 0.25
 CONNECT_SECONDS = 5.0
 DIAGNOSE_SECONDS = 1.0
 
+MOST_CHANNELS = 256
+"""How many are kept for the next call. Beyond, the one opened first is let go: it is closed when
+the last call over it ends."""
+
 _Key = tuple[PeerId, bytes, tuple[Endpoint, ...]]
 
 
@@ -102,6 +107,7 @@ class PeerChannels:
         self._streams = Streams(WINDOW_BYTES)
         self._channels: dict[_Key, tuple[grpc.aio.Channel, Endpoint]] = {}
         self._opening: dict[_Key, asyncio.Lock] = {}
+        self._waiters: Counter[_Key] = Counter()  # of each lock
 
     async def channel(self, source: Source) -> grpc.aio.Channel:
         """A connected channel to the source, by whichever of its endpoints answered first.
@@ -122,27 +128,32 @@ class PeerChannels:
 
     async def _connected(self, source: Source) -> tuple[grpc.aio.Channel, Endpoint]:
         key = _key_of(source)
-        lock = self._opening.setdefault(key, asyncio.Lock())
-        async with lock:
-            known = self._channels.get(key)
-            if known is None:
-                known = self._channels[key] = await self._connect(source)
+        if (known := self._channels.get(key)) is not None:
             return known
+        lock = self._opening.setdefault(key, asyncio.Lock())
+        self._waiters[key] += 1
+        try:
+            async with lock:
+                known = self._channels.get(key)
+                if known is None:
+                    known = self._channels[key] = await self._connect(source)
+                    if len(self._channels) > MOST_CHANNELS:
+                        del self._channels[next(iter(self._channels))]
+                return known
+        finally:
+            self._waiters[key] -= 1
+            if not self._waiters[key]:
+                del self._waiters[key], self._opening[key]
 
     async def discard(self, source: Source) -> None:
         """Connects anew for the next fetch. Streams that run over the old connection go on: it is
         closed when the last of them lets go of the channel."""
-        key = _key_of(source)
-        self._channels.pop(key, None)
-        lock = self._opening.get(key)
-        if lock is not None and not lock.locked():
-            del self._opening[key]
+        self._channels.pop(_key_of(source), None)
 
     async def close(self) -> None:
         """Ends all connections and the streams over them."""
         channels = [channel for channel, _ in self._channels.values()]
         self._channels.clear()
-        self._opening.clear()
         self._streams.close()
         for channel in channels:
             await channel.close()

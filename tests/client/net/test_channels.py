@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import grpc
@@ -212,6 +213,20 @@ async def test_discarding_makes_a_new_connection_and_cuts_no_running_stream() ->
 
         assert [chunk.data async for chunk in stream] == [b"second"]
         assert await answers(new) == b"it is me"
+
+
+async def test_of_very_many_sources_a_few_connections_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channels_module, "MOST_CHANNELS", 2)
+    keys = peer_key_pair()
+    async with serving(keys) as endpoint, peer_channels() as channels:
+        for number in range(5):
+            bob = source(endpoint, certificate_der=keys.certificate_der)
+            await channels.channel(replace(bob, peer_id=PeerId(f"peer-{number}")))
+
+        assert len(channels._channels) == 2
+        assert not channels._opening
 
 
 async def test_one_who_gives_up_waiting_does_not_disturb_the_others(

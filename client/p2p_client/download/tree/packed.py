@@ -89,7 +89,8 @@ class PackedSource:
     async def _packed(
         self, wanted: Sequence[Asked], on_queued: Callable[[Place], None]
     ) -> AsyncGenerator[Came, None]:
-        stub = PeerServiceStub(await self._channels.channel(self.source))
+        channel = await self._channels.channel(self.source)  # not closed while we hold it
+        stub = PeerServiceStub(channel)
         request = peer_pb2.FetchPackedRequest(
             digests=[asked.digest for asked in wanted], wait_in_queue=True
         )
