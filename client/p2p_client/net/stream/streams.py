@@ -12,6 +12,7 @@ from p2p_client.net.stream.wire import Wire, tls_context
 
 KEPT_SECONDS = 10.0
 MOST_KEPT = 16
+MOST_CONTEXTS = 256
 
 _Key = tuple[Endpoint, bytes | None, int]
 
@@ -63,6 +64,8 @@ class Streams:
     def _context_of(self, certificate_der: bytes) -> ssl.SSLContext:
         context = self._contexts.get(certificate_der)
         if context is None:
+            while len(self._contexts) >= MOST_CONTEXTS:  # in a long life one meets many sources
+                del self._contexts[next(iter(self._contexts))]
             context = tls_context(pem_of(certificate_der).decode())
             self._contexts[certificate_der] = context
         return context
