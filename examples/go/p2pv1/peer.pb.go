@@ -560,7 +560,8 @@ type WatchPiecesResponse struct {
 	// 0, its highest piece 7, and so on; as many bytes as all pieces need, spare bits zero. For a
 	// content without pieces it is empty.
 	Bitmap []byte `protobuf:"bytes,1,opt,name=bitmap,proto3" json:"bitmap,omitempty"`
-	// Indices of pieces that have come to be held since the message before. At most 65,536.
+	// Indices of pieces that have come to be held since the message before, each told once. At most
+	// 65,536.
 	AddedPieces   []int32 `protobuf:"varint,2,rep,packed,name=added_pieces,json=addedPieces,proto3" json:"added_pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -306,7 +306,9 @@ class WatchPiecesResponse(_message.Message):
     """
     @_builtins.property
     def added_pieces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Indices of pieces that have come to be held since the message before. At most 65,536."""
+        """Indices of pieces that have come to be held since the message before, each told once. At most
+        65,536.
+        """
 
     def __init__(
         self,
