@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 BUSY_TIMEOUT_MS = 5_000  # others write for milliseconds (`p2p-server users remove`)
 WRITER_CACHE_KIB = 131_072
 READER_CACHE_KIB = 32_768
-# 128 MiB of WAL: announces change the same pages again and again, and the longer those stay in the
-# log, the fewer times they are written into the database (a seventh more announces than with 32).
-CHECKPOINT_PAGES = 32_768
 WAL_LIMIT_BYTES = 256 << 20
 CHECKED_WHOLE_BYTES = 64 << 20  # checked in well under a second
 
@@ -132,7 +129,6 @@ def _connect_writer(path: Path) -> apsw.Connection:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.pragma("auto_vacuum", 2)  # incremental; counts for a new database only
         connection.pragma("journal_mode", "WAL")
-        connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
         connection.pragma("foreign_keys", True)
         connection.pragma("cache_size", -WRITER_CACHE_KIB)
@@ -154,6 +150,15 @@ def connect_reader(path: Path) -> apsw.Connection:
     connection.pragma("cache_size", -READER_CACHE_KIB)
     connection.pragma("temp_store", "MEMORY")
     connection.create_scalar_function("glob_matches", _glob_matches, 2, deterministic=True)
+    return connection
+
+
+def connect_mover(path: Path) -> apsw.Connection:
+    """Moves the log into the database: see `threads/checkpoints.py`."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.pragma("synchronous", "NORMAL")  # the disk has what is moved before the log goes
+    connection.pragma("query_only", True)
+    connection.execute("SELECT 1 FROM sqlite_schema").fetchall()  # SQLite opens the log now
     return connection
 
 
