@@ -6,6 +6,7 @@ the schema's version, not the tables.
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ WRITER_CACHE_KIB = 131_072
 READER_CACHE_KIB = 32_768
 WAL_LIMIT_BYTES = 256 << 20
 CHECKED_WHOLE_BYTES = 64 << 20  # checked in well under a second
+SAID_SECONDS = 60.0  # a full disk fails every change
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
@@ -48,14 +50,21 @@ _UNAVAILABLE = (
     apsw.ReadOnlyError,
 )
 
+_said_until: dict[str, float] = {}  # the last failure that the log tells of
+
 
 @contextmanager
 def failures_translated() -> Iterator[None]:
-    """Failures of the database become StoreUnavailable; the log tells which."""
+    """Failures of the database become StoreUnavailable; the log tells which, once a minute."""
     try:
         yield
     except _UNAVAILABLE as failure:
-        log.error("the database failed: %s: %s", type(failure).__name__, failure)
+        text = f"{type(failure).__name__}: {failure}"
+        now = time.monotonic()
+        if now >= _said_until.get(text, now):
+            _said_until.clear()
+            _said_until[text] = now + SAID_SECONDS
+            log.error("the database failed: %s", text)
         raise StoreUnavailable from failure
 
 
