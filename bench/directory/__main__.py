@@ -24,6 +24,7 @@ from typing import Any
 
 from tests.support.certificates import directory_key_pair
 
+from bench.directory.load import ALIVE_CONNECTIONS
 from bench.support.report import machine, put_section
 
 ROUNDS = 3
@@ -317,7 +318,7 @@ class Bench:
             "≤ 30 % of one core",
             f"{share:.0%} of one core, {found['heartbeats_per_second']:.0f} heartbeats/s, "
             f"{found['refused']} refused",
-            "they share 16 connections; the directory chose a lease of "
+            f"they share {ALIVE_CONNECTIONS} connections; the directory chose a lease of "
             f"{found['lease_seconds']:.0f} s and an interval of {found['interval_seconds']:.0f} s",
         )
 

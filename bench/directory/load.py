@@ -30,6 +30,8 @@ from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
 
 BATCH = 500
+# So many that a heartbeat of each peer at once stays below the calls that a connection may have.
+ALIVE_CONNECTIONS = 256
 WORDS: tuple[Callable[[int], str], ...] = (
     lambda n: f"_{n:07}",  # one resource
     lambda n: f"zebra session {n % 400:03}",  # one in 4,000
@@ -339,10 +341,10 @@ async def alive(o: argparse.Namespace) -> dict[str, object]:
     """Peers come online, and each heartbeats at the interval that it is told. Prints a line when
     all are there and heartbeat at the last of the intervals; counts for so many seconds then."""
     request, pulse, rng = heartbeat_request(), Pulse(), random.Random(1)
-    async with connected(o.port, 16) as directories, registrar(o) as come:
+    async with connected(o.port, ALIVE_CONNECTIONS) as directories, registrar(o) as come:
 
         async def live(number: int, token: str) -> None:
-            call = raw_method(directories[number % 16], "Heartbeat", token)
+            call = raw_method(directories[number % ALIVE_CONNECTIONS], "Heartbeat", token)
             pause = rng.random()
             while True:
                 await asyncio.sleep(pause)

@@ -208,7 +208,7 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
             Dialback(directory.reachability, probe, wake).run(),
             _repeat(FEED_RETRY_SECONDS, directory.feed.run),
             _repeat(FEED_SWEEP_SECONDS, directory.feed.sweep),
-            _repeat(SWEEP_SECONDS, _Pulse(store, directory).beat, server.set_serving),
+            _repeat(SWEEP_SECONDS, _Pulse(store, directory, server.set_serving).beat),
             _repeat(PURGE_SECONDS, lambda: _purge(store)),
         ]
         if shared is not None:
@@ -245,15 +245,32 @@ async def _working(work: Sequence[Coroutine[object, object, None]]) -> AsyncIter
 
 
 class _Pulse:
-    """What is done all the time, and shows by failing that the directory is not well."""
+    """What is done all the time, and shows by failing that the directory is not well. The only one
+    to say so: all else that meets a database that is away is silent about it."""
 
-    def __init__(self, store: Store, directory: Directory) -> None:
+    def __init__(
+        self, store: Store, directory: Directory, tell_health: Callable[[bool], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._directory = directory
+        self._tell_health = tell_health
         self._beats = 0
         self._is_unsure = True  # whether the store did not answer the last ping
+        self._is_away = False
 
     async def beat(self) -> None:
+        was_away = self._is_away
+        try:
+            await self._try()
+            self._is_away = False
+        except StoreUnavailable:
+            self._is_away = True
+        if self._is_away != was_away:
+            again = "takes changes again" if was_away else "does not take changes now; trying again"
+            log.warning("the database %s", again)
+            await self._tell_health(not self._is_away)
+
+    async def _try(self) -> None:
         """Raises StoreUnavailable, also for a store that does not answer."""
         sessions = self._directory.sessions
         self._beats += 1
@@ -270,28 +287,15 @@ class _Pulse:
             raise StoreUnavailable from None
 
 
-async def _repeat(
-    pause_seconds: float,
-    step: Callable[[], Awaitable[None]],
-    tell_health: Callable[[bool], Awaitable[None]] | None = None,
-) -> None:
-    """Takes the step again and again, whatever comes of it. One line an outage, not a thousand."""
-    is_away = False
+async def _repeat(pause_seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    """Takes the step again and again, whatever comes of it."""
     while True:
-        was_away = is_away
         try:
             await step()
         except StoreUnavailable:
-            is_away = True
+            log.debug("a step in the background waits for the database")
         except Exception:
             log.exception("unhandled error in the background")
-        else:
-            is_away = False
-        if is_away != was_away:
-            again = "takes changes again" if was_away else "does not take changes now; trying again"
-            log.warning("the database %s", again)
-            if tell_health is not None:
-                await tell_health(not is_away)
         await asyncio.sleep(pause_seconds)
 
 

@@ -24,6 +24,8 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from p2p_server.config import Address
 from p2p_server.directory.directory import Directory
@@ -122,8 +124,14 @@ class Metrics:
         self._gauge("p2p_listed_bytes", "Their size together.", lambda: self._totals.size_bytes)
         self._gauge("p2p_watchers", "Open watches.", lambda: len(feed))
         self._gauge("p2p_watch_log_events", "Events held for watchers.", lambda: feed.log.weight)
-        self._gauge("p2p_watch_events", "Events put out, ever.", lambda: feed.counts.told)
-        self._gauge("p2p_watch_restarts", "Times all watches began anew.", lambda: feed.counts.lost)
+        self.registry.register(
+            _Counted("p2p_watch_events", "Events put out.", lambda: feed.counts.told)
+        )
+        self.registry.register(
+            _Counted(
+                "p2p_watch_restarts", "Times all watches began anew.", lambda: feed.counts.lost
+            )
+        )
 
     async def look(self, store: Store) -> None:
         """Refreshes what the store must be asked for, and how late the loop is. Now and then."""
@@ -153,6 +161,18 @@ class Metrics:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+class _Counted(Collector):
+    """A counter of which the count is kept elsewhere."""
+
+    def __init__(self, name: str, about: str, count: Callable[[], int]) -> None:
+        self._name = name
+        self._about = about
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._about, value=self._count())
 
 
 class _Timed:

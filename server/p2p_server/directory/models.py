@@ -188,7 +188,8 @@ class Limits:
     max_watchers: int = 4_096
     max_watchers_per_user: int = 64
     max_announces_per_minute: int = 3_000  # of one user; 0: any number
-    max_sessions_per_address: int = 1_024  # 0: any number
+    # A campus behind one address fits in, and fills a few dozen MiB; 0: any number.
+    max_sessions_per_address: int = 8_192
     max_calls: int = 512  # at once; questions are refused before that, heartbeats last
     max_streams_per_connection: int = 128  # calls and watches of one connection at once
 

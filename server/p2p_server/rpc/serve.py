@@ -24,6 +24,9 @@ SERVICE: Final = directory_pb2.DESCRIPTOR.services_by_name["DirectoryService"].f
 _MESSAGE_SLACK_BYTES: Final = 64 * 1024  # so that a slightly too big request gets our own refusal
 
 
+_MOST_PENDING: Final = 32_768  # a heartbeat of each peer of a large network, after a stall
+
+
 class ListenFailed(Exception):
     """The address cannot be listened at; the text says which and why."""
 
@@ -93,6 +96,10 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # else a second directory binds the same port in silence
         ("grpc.max_receive_message_length", limits.max_request_bytes + _MESSAGE_SLACK_BYTES),
         ("grpc.max_concurrent_streams", limits.max_streams_per_connection),
+        # What comes in one moment waits for the event loop. By itself gRPC cancels calls, without a
+        # reason, as soon as a thousand wait; let `Calls` refuse them, which says why.
+        ("grpc.server.max_pending_requests", _MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _MOST_PENDING),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", 60_000),

@@ -21,15 +21,29 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 def rarity(**paths_with: int) -> Rarity:
-    known = Rarity(row_count=1_000_000, sampled=1_000)
-    known.paths_with.update(paths_with)
-    return known
+    """In so many of a thousand sampled paths each: the first ones."""
+    bits = {trigram: (1 << count) - 1 for trigram, count in paths_with.items()}
+    return Rarity(1_000_000, 1_000, bits)
 
 
 def test_the_rarest_come_first_and_no_more_than_needed() -> None:
     known = rarity(ses=1_000, zeb=100, abc=0)
 
     assert known.rarest(["ses", "zeb", "abc"]) == ("abc", "zeb")
+
+
+def test_what_stands_in_nearly_every_path_is_not_asked_for() -> None:
+    known = rarity(abc=20, ses=990)
+
+    assert known.rarest(["ses", "abc"]) == ("abc",), "its list is long and leaves all candidates"
+
+
+def test_what_the_paths_with_a_chosen_one_have_anyway_is_not_asked_for() -> None:
+    known = rarity(ebr=100, zeb=100)
+    apart = Rarity(1_000_000, 1_000, {"ebr": (1 << 100) - 1, "zeb": ((1 << 100) - 1) << 500})
+
+    assert known.rarest(["zeb", "ebr"]) == ("zeb",)
+    assert apart.rarest(["zeb", "ebr"]) == ("zeb", "ebr")
 
 
 def test_there_is_always_one() -> None:

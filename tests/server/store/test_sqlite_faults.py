@@ -33,7 +33,8 @@ from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import Batch, Criteria
 from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.sqlite import SqliteStore
-from p2p_server.store.sqlite.connection import prepare, writing
+from p2p_server.store.sqlite import connection as connection_module
+from p2p_server.store.sqlite.connection import failures_translated, prepare, writing
 from p2p_server.store.sqlite.schema import MIGRATIONS
 
 
@@ -308,3 +309,17 @@ def test_users_and_secrets_are_on_the_disk_when_the_call_returns(tmp_path: Path)
             syncs[step] += 1
     assert all(syncs[step] >= 1 for step in ("bind", "remove", "secrets")), syncs
     assert syncs["announce"] == 0, syncs
+
+
+def test_the_log_tells_of_a_lasting_failure_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_said_until", {})
+    for text in ("the disk is full", "the disk is full", "the disk is full", "another"):
+        with pytest.raises(StoreUnavailable), failures_translated():
+            raise apsw.FullError(text)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the database failed: FullError: the disk is full",
+        "the database failed: FullError: another",
+    ]

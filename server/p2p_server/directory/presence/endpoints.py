@@ -7,6 +7,7 @@ care: nobody can point a swarm at a third party, and the directory is no port sc
 import ipaddress
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from functools import lru_cache
 
 from p2p_server.directory.models import Endpoint, EndpointStatus, Verdict
 
@@ -46,6 +47,7 @@ def canonical_host(host: str) -> str:
     return str(found) if found is not None else ""
 
 
+@lru_cache(maxsize=4_096)  # asked for each peer of each page, and parsing takes the most of it
 def is_loopback(host: str) -> bool:
     found = address(host)
     return found is not None and found.is_loopback

@@ -29,6 +29,7 @@ from p2p_server.store.base import (
 from p2p_server.store.postgres.catalog import feed
 from p2p_server.store.postgres.catalog.announce import Outcome
 from p2p_server.store.postgres.following import Following
+from p2p_server.store.postgres.hearing import Heard, Missed
 from p2p_server.store.postgres.pool import LOST, SCHEMA, Connection, Pool
 from p2p_server.store.postgres.schema import LOCK
 
@@ -49,7 +50,7 @@ class Changes:
         self._pool = pool
         self._us = secrets.token_hex(4)
         self.following = Following(pool)
-        self._heard: asyncio.Queue[str | asyncio.Event] | None = None  # None: nothing is heard
+        self._heard: Heard | None = None  # None: nothing is heard
         self._callbacks: list[Callable[[Change], None]] = []
 
     def listen(self, callback: Callable[[Change], None]) -> None:
@@ -94,39 +95,28 @@ class Changes:
 
     async def run(self) -> None:
         """Listens until cancelled."""
-        is_away = False
         while True:
-            try:
-                connection = await self._pool.connect()
-            except LOST:
-                if not is_away:
-                    log.warning("the database does not answer; trying again")
-                is_away = True
-            else:
-                if is_away:
-                    log.warning("the database answers again")
-                is_away = False
-                await self._hear(connection)
+            with contextlib.suppress(*LOST):  # whoever asks for the store's health tells of it
+                await self._hear(await self._pool.connect())
             await asyncio.sleep(RETURN_SECONDS)
 
     async def _hear(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """Hears the others until the connection is lost."""
-        heard: asyncio.Queue[str | asyncio.Event] = asyncio.Queue()
+        heard = Heard()
         try:
-            await connection.add_listener(CHANNEL, lambda *said: heard.put_nowait(str(said[-1])))
+            await connection.add_listener(CHANNEL, lambda *said: heard.hear(str(said[-1])))
             await connection.execute(
                 "SELECT pg_advisory_lock_shared($1::int, $2::int)", LOCK, LISTENING
             )
             self._heard = heard
-            self._tell(ChangesMissed())
-            await self.following.begin_anew()
+            await self._look_at_everything()
             while True:
                 # Raises when the connection is lost, which nothing else would show.
                 await connection.fetchval("SELECT 1", timeout=LOOK_SECONDS * 3)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         while True:
-                            await self._take(await heard.get())
+                            await self._take(await heard.next())
         except (*LOST, DirectoryError):
             log.debug("the connection that listens was lost")
         finally:
@@ -141,14 +131,22 @@ class Changes:
         begun = asyncio.Event()
         if self._heard is None:
             raise StoreUnavailable
-        self._heard.put_nowait(begun)
+        self._heard.wait_behind(begun)
         try:
             async with asyncio.timeout(FOLLOW_SECONDS):
                 await begun.wait()
         except TimeoutError:
             raise StoreUnavailable from None
 
-    async def _take(self, heard: str | asyncio.Event) -> None:
+    async def _look_at_everything(self) -> None:
+        self._tell(ChangesMissed())
+        await self.following.begin_anew()
+
+    async def _take(self, heard: str | asyncio.Event | Missed) -> None:
+        if isinstance(heard, Missed):
+            log.warning("the others change more than can be followed: looking at everything anew")
+            await self._look_at_everything()
+            return
         if isinstance(heard, asyncio.Event):
             await self.following.begin()
             heard.set()
@@ -159,8 +157,7 @@ class Changes:
             # Whoever may connect may say anything there: look at everything, for it may be from
             # another version of ours.
             log.warning("another program speaks in the channel %s of the database", CHANNEL)
-            self._tell(ChangesMissed())
-            await self.following.begin_anew()
+            await self._look_at_everything()
 
     async def _take_said(self, heard: str) -> None:
         who, kind, what = json.loads(heard)

@@ -6,6 +6,7 @@ the schema's version, not the tables.
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,11 +25,9 @@ log = logging.getLogger(__name__)
 BUSY_TIMEOUT_MS = 5_000  # others write for milliseconds (`p2p-server users remove`)
 WRITER_CACHE_KIB = 131_072
 READER_CACHE_KIB = 32_768
-# 128 MiB of WAL: announces change the same pages again and again, and the longer those stay in the
-# log, the fewer times they are written into the database (a seventh more announces than with 32).
-CHECKPOINT_PAGES = 32_768
 WAL_LIMIT_BYTES = 256 << 20
 CHECKED_WHOLE_BYTES = 64 << 20  # checked in well under a second
+SAID_SECONDS = 60.0  # a full disk fails every change
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
@@ -51,14 +50,21 @@ _UNAVAILABLE = (
     apsw.ReadOnlyError,
 )
 
+_said_until: dict[str, float] = {}  # the last failure that the log tells of
+
 
 @contextmanager
 def failures_translated() -> Iterator[None]:
-    """Failures of the database become StoreUnavailable; the log tells which."""
+    """Failures of the database become StoreUnavailable; the log tells which, once a minute."""
     try:
         yield
     except _UNAVAILABLE as failure:
-        log.error("the database failed: %s: %s", type(failure).__name__, failure)
+        text = f"{type(failure).__name__}: {failure}"
+        now = time.monotonic()
+        if now >= _said_until.get(text, now):
+            _said_until.clear()
+            _said_until[text] = now + SAID_SECONDS
+            log.error("the database failed: %s", text)
         raise StoreUnavailable from failure
 
 
@@ -132,7 +138,6 @@ def _connect_writer(path: Path) -> apsw.Connection:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.pragma("auto_vacuum", 2)  # incremental; counts for a new database only
         connection.pragma("journal_mode", "WAL")
-        connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
         connection.pragma("foreign_keys", True)
         connection.pragma("cache_size", -WRITER_CACHE_KIB)
@@ -154,6 +159,15 @@ def connect_reader(path: Path) -> apsw.Connection:
     connection.pragma("cache_size", -READER_CACHE_KIB)
     connection.pragma("temp_store", "MEMORY")
     connection.create_scalar_function("glob_matches", _glob_matches, 2, deterministic=True)
+    return connection
+
+
+def connect_mover(path: Path) -> apsw.Connection:
+    """Moves the log into the database: see `threads/checkpoints.py`."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.pragma("synchronous", "NORMAL")  # the disk has what is moved before the log goes
+    connection.pragma("query_only", True)
+    connection.execute("SELECT 1 FROM sqlite_schema").fetchall()  # SQLite opens the log now
     return connection
 
 

@@ -37,15 +37,17 @@ from p2p_server.store.sqlite.catalog import announce, purge
 from p2p_server.store.sqlite.connection import (
     BUSY_TIMEOUT_MS,
     WAL_LIMIT_BYTES,
+    connect_mover,
     connect_reader,
     failures_translated,
     prepare,
     reading,
     writing,
 )
-from p2p_server.store.sqlite.lanes import Lane, Urgency
 from p2p_server.store.sqlite.noting import Note
 from p2p_server.store.sqlite.sql import first_row
+from p2p_server.store.sqlite.threads.checkpoints import Checkpoints
+from p2p_server.store.sqlite.threads.lanes import Lane, Urgency
 
 T = TypeVar("T")
 
@@ -58,7 +60,9 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer = Lane("store-writer", partial(prepare, path), 1)
+        self._writer = Lane("store-writer", self._connect_writer, 1)
+        self._mover = Lane("store-mover", partial(connect_mover, path), 1)
+        self._checkpoints = Checkpoints(self._writer, self._mover)
         self._tell: TellChange | None = None
         self._rarity = Rarity()
         self._sampled_at = -SAMPLE_SECONDS
@@ -70,16 +74,25 @@ class SqliteStore:
     async def open(self) -> None:
         await self._writer.start()
         try:
+            await self._mover.start()
             await self._readers.start()
         except BaseException:
+            await self._mover.stop()
             await self._writer.stop()
             raise
+
+    def _connect_writer(self) -> apsw.Connection:
+        connection = prepare(self._path)
+        announce.make_ready(connection)
+        self._checkpoints.follow(connection)
+        return connection
 
     async def close(self) -> None:
         """Ends queries that run; lets the write that runs come to its end."""
         self._readers.interrupt()
         try:
             await self._readers.stop()
+            await self._mover.stop()
         finally:
             await self._writer.stop()
 

@@ -1,5 +1,6 @@
 """Who is online, and who has a content, in SQL. Visible peers only."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -13,6 +14,7 @@ from p2p_server.store.sqlite.sql import (
     first_row,
     read_statuses,
     resource_of,
+    rows_at_once,
 )
 
 _MOST_SIZE = (1 << 63) - 1  # what the wire can carry
@@ -22,6 +24,11 @@ _FEW = 64  # files with one content, of all peers: nearly always
 _PEER = (
     "peer_id, user, certificate_der, observed_host, online_since, endpoint_statuses, "
     "resource_count, size_total"
+)
+
+_TOLD_PEER = _PEER.replace("certificate_der", "hex(certificate_der)")
+_PEERS_NAMED = (
+    f"SELECT {_PEER} FROM json_each(?) AS named CROSS JOIN peers ON peer_id = named.value"
 )
 
 _FEW_HOLDINGS = f"""
@@ -84,12 +91,11 @@ def peers(
 
 
 def peers_by_id(connection: apsw.Connection, peer_ids: Collection[PeerId]) -> dict[PeerId, PeerRow]:
-    found: dict[PeerId, PeerRow] = {}
-    for peer_id in peer_ids:
-        row = first_row(connection, f"SELECT {_PEER} FROM peers WHERE peer_id = ?", (peer_id,))
-        if row is not None:
-            found[peer_id] = _peer_row(*row)
-    return found
+    rows = rows_at_once(connection, _TOLD_PEER, _PEERS_NAMED, (json.dumps(list(peer_ids)),))
+    return {
+        peer_id: _peer_row(peer_id, user, bytes.fromhex(certificate), *others)
+        for peer_id, user, certificate, *others in rows
+    }
 
 
 def peer(connection: apsw.Connection, number: int) -> PeerRow | None:

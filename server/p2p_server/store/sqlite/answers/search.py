@@ -11,15 +11,18 @@ in every path both cost little, and the worst is one pass over the index of path
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import apsw
 
 from p2p_server.directory.errors import Overloaded
 from p2p_server.directory.models import (
     Criteria,
+    Digest,
     Order,
     Page,
     PeerId,
+    Resource,
     ResourceRow,
     SortKey,
 )
@@ -32,7 +35,7 @@ from p2p_server.store.sqlite.answers.criteria import (
 )
 from p2p_server.store.sqlite.answers.holders import peers_by_id
 from p2p_server.store.sqlite.answers.rarity import Rarity
-from p2p_server.store.sqlite.sql import Row, Value, all_rows, resource_of
+from p2p_server.store.sqlite.sql import Value, all_rows, rows_at_once
 
 FEW = 2_000  # candidates: gathered in a few milliseconds
 MANY = 50_000  # gathered in the time that a long walk takes
@@ -41,10 +44,13 @@ STEPS_BETWEEN_LOOKS = 20_000
 MOST_SECONDS = 3.0  # a caller does not wait longer than 5
 
 NOTHING_KNOWN = Rarity()
-_MODIFIED = 4  # its place in the columns of RESOURCE
 _COLUMNS = (
     "r.row, r.folded_path, r.path, r.size_bytes, r.digest, r.manifest_digest, r.modified_us, "
     "r.media_type, p.peer_id"
+)
+_TOLD = (
+    "row, folded_path, path, size_bytes, lower(hex(digest)), lower(hex(manifest_digest)), "
+    "modified_us, media_type, peer_id"
 )
 ALL_PATHS = "resources AS r INDEXED BY resources_by_path"
 CANDIDATES = "json_each(?) AS candidate CROSS JOIN resources AS r ON r.row = candidate.value"
@@ -85,7 +91,7 @@ class _Search:
         self._limit = limit
         self._ends_at = time.monotonic() + MOST_SECONDS
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[list[Any]]:
         if (few := self._candidates(FEW)) is not None:
             return self._gather(few)
         if not self._wanted:
@@ -99,43 +105,43 @@ class _Search:
     def _candidates(self, most: int) -> str | None:
         """Rows (a JSON array) from the first index that names so few; None: all name more."""
         for narrowing in self._narrowings:
-            ((count, rows),) = self._run(
-                f"SELECT count(*), json_group_array(row) FROM (SELECT {narrowing.row} AS row "
-                f"FROM {narrowing.table} WHERE {narrowing.clause.sql} LIMIT ?)",
-                (*narrowing.clause.values, most + 1),
-            )
+            with _bounded(self._connection, self._ends_at):
+                ((count, rows),) = all_rows(
+                    self._connection,
+                    f"SELECT count(*), json_group_array(row) FROM (SELECT {narrowing.row} AS row "
+                    f"FROM {narrowing.table} WHERE {narrowing.clause.sql} LIMIT ?)",
+                    (*narrowing.clause.values, most + 1),
+                )
             if count <= most:
                 return str(rows)
         return None
 
-    def _gather(self, candidates: str) -> list[Row]:
+    def _gather(self, candidates: str) -> list[list[Any]]:
         return self._in_order(CANDIDATES, (candidates,))
 
     def _in_order(
         self, tables: str, values: Sequence[Value] = (), most_steps: int | None = None
-    ) -> list[Row]:
+    ) -> list[list[Any]]:
         """What fulfils the criteria, from a FROM clause. Raises _TooFar after so many steps."""
-        found: list[Row] = []
+        found: list[list[Any]] = []
         for stretch in self._stretches:
             clauses = [stretch, Clause("p.visible"), *self._wanted]
-            found += self._run(
-                f"SELECT {_COLUMNS} FROM {tables} {_PEERS} "
-                f"WHERE {' AND '.join(clause.sql for clause in clauses)} "
-                f"ORDER BY {self._ordering.sql} LIMIT ?",
-                (
-                    *values,
-                    *(value for clause in clauses for value in clause.values),
-                    self._limit - len(found),
-                ),
-                most_steps,
-            )
+            with _bounded(self._connection, self._ends_at, most_steps):
+                found += rows_at_once(
+                    self._connection,
+                    _TOLD,
+                    f"SELECT {_COLUMNS} FROM {tables} {_PEERS} "
+                    f"WHERE {' AND '.join(clause.sql for clause in clauses)} "
+                    f"ORDER BY {self._ordering.sql} LIMIT ?",
+                    (
+                        *values,
+                        *(value for clause in clauses for value in clause.values),
+                        self._limit - len(found),
+                    ),
+                )
             if len(found) >= self._limit:
                 break
         return found
-
-    def _run(self, sql: str, values: Sequence[Value], most_steps: int | None = None) -> list[Row]:
-        with _bounded(self._connection, self._ends_at, most_steps):
-            return all_rows(self._connection, sql, values)
 
 
 class _TooFar(Exception):
@@ -143,7 +149,9 @@ class _TooFar(Exception):
 
 
 @contextmanager
-def _bounded(connection: apsw.Connection, ends_at: float, most_steps: int | None) -> Iterator[None]:
+def _bounded(
+    connection: apsw.Connection, ends_at: float, most_steps: int | None = None
+) -> Iterator[None]:
     """Stops a statement that runs too far (_TooFar) or too long (Overloaded)."""
     looks = 0
     stop: Exception | None = None
@@ -168,12 +176,15 @@ def _bounded(connection: apsw.Connection, ends_at: float, most_steps: int | None
         connection.set_progress_handler(None)
 
 
-def _resource_row(row: Row, order: Order) -> ResourceRow:
-    number, folded_path, *columns, peer = row
-    resource = resource_of(tuple(columns))
-    value: str | int = resource.size_bytes
+def _resource_row(row: Sequence[Any], order: Order) -> ResourceRow:
+    """From the columns of _TOLD."""
+    number, folded_path, path, size_bytes, digest, manifest, modified_us, media_type, peer = row
+    resource = Resource(
+        path, size_bytes, Digest(digest), Digest(manifest), modified_us / 1e6, media_type
+    )
+    value: str | int = size_bytes
     if order is Order.PATH:
         value = folded_path
     elif order is Order.NEWEST:
-        value = columns[_MODIFIED]
+        value = modified_us
     return ResourceRow(resource, PeerId(peer), SortKey(value, folded_path, number))

@@ -25,19 +25,36 @@ from p2p_server.store.sqlite.catalog.differences import Before, note_swap
 from p2p_server.store.sqlite.noting import Note
 from p2p_server.store.sqlite.sql import Row, all_rows, first_row, microseconds
 
+# What a batch puts waits here: SQLite copies each page that a statement changes, for the statement
+# may fail halfway, unless it calls no function and undoes the whole transaction if it fails. So the
+# JSON is read by one statement and the resources are put by another.
+_INCOMING = """
+CREATE TEMP TABLE incoming (
+    path TEXT, folded_path TEXT, name TEXT, size_bytes INTEGER, digest BLOB, manifest_digest BLOB,
+    modified_us INTEGER, media_type TEXT
+) STRICT
+"""
+_TAKE_IN = """
+INSERT INTO temp.incoming
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
+    unhex(value ->> 5), value ->> 6, value ->> 7
+FROM json_each(?)
+"""
 _HELD = """
-SELECT r.size_bytes FROM json_each(?1) AS item CROSS JOIN resources AS r
-ON r.catalog = ?2 AND r.path = item.value ->> 0
+SELECT new.rowid, r.size_bytes FROM temp.incoming AS new CROSS JOIN resources AS r
+ON r.catalog = ? AND r.path = new.path
+"""
+_CHANGE = """
+UPDATE resources SET size_bytes = new.size_bytes, digest = new.digest,
+    manifest_digest = new.manifest_digest, modified_us = new.modified_us,
+    media_type = new.media_type
+FROM temp.incoming AS new WHERE resources.catalog = ? AND resources.path = new.path
 """
 _PUT = """
-INSERT INTO resources (catalog, path, folded_path, name, size_bytes, digest, manifest_digest,
-    modified_us, media_type)
-SELECT ?2, value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
-    unhex(value ->> 5), value ->> 6, value ->> 7
-FROM json_each(?1) WHERE true
-ON CONFLICT (catalog, path) DO UPDATE SET size_bytes = excluded.size_bytes,
-    digest = excluded.digest, manifest_digest = excluded.manifest_digest,
-    modified_us = excluded.modified_us, media_type = excluded.media_type
+INSERT OR ROLLBACK INTO resources (catalog, path, folded_path, name, size_bytes, digest,
+    manifest_digest, modified_us, media_type)
+SELECT ?, path, folded_path, name, size_bytes, digest, manifest_digest, modified_us, media_type
+FROM temp.incoming
 """
 # Rows are numbered upwards by the one writer: what was added is what lies above.
 _INDEX = (
@@ -67,6 +84,11 @@ class _Library:
     staged: Staged | None
     staged_catalog: _Catalog | None
     is_visible: bool
+
+
+def make_ready(connection: apsw.Connection) -> None:
+    """To be called once with a connection that is to take announces."""
+    connection.execute(_INCOMING)
 
 
 def held_revision(connection: apsw.Connection, peer_id: PeerId) -> Revision:
@@ -265,7 +287,7 @@ def _put(
     """How many resources there are more, and how much larger they are together.
 
     In the order of their paths: neighbours in the batch are then neighbours in the indices. A
-    resource that changed keeps its row, and so its place in the trigram index. Four statements a
+    resource that changed keeps its row, and so its place in the trigram index. A few statements a
     batch, however large: while one runs, other threads need not wait for this one.
     """
     if not resources:
@@ -273,16 +295,23 @@ def _put(
     latest = {resource.path: resource for resource in resources}
     ordered = sorted((fold(path), path) for path in latest)
     rows = json.dumps([_row(latest[path], folded) for folded, path in ordered])
-    held = all_rows(connection, _HELD, (rows, catalog))
+    connection.execute("DELETE FROM temp.incoming")
+    connection.execute(_TAKE_IN, (rows,))
+    held = all_rows(connection, _HELD, (catalog,))
+    if held:
+        connection.execute(_CHANGE, (catalog,))
+        connection.executemany(
+            "DELETE FROM temp.incoming WHERE rowid = ?", [(number,) for number, _ in held]
+        )
     ((greatest_row,),) = all_rows(connection, "SELECT coalesce(max(row), 0) FROM resources")
-    connection.execute(_PUT, (rows, catalog))
+    connection.execute(_PUT, (catalog,))
     connection.execute(_INDEX, (greatest_row,))
     size = sum(resource.size_bytes for resource in latest.values())
-    return len(latest) - len(held), size - sum(row[0] for row in held)
+    return len(latest) - len(held), size - sum(held_size for _, held_size in held)
 
 
 def _row(resource: Resource, folded_path: str) -> tuple[str | int, ...]:
-    """In the order of _PUT."""
+    """In the order of _TAKE_IN."""
     return (
         resource.path,
         folded_path,

@@ -1,0 +1,1 @@
+"""The threads that own connections, and what goes on between them."""
