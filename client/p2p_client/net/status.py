@@ -122,6 +122,7 @@ def directory_error(error: grpc.aio.AioRpcError, address: str) -> DirectoryError
     )
 
 
+_TOO_LARGE_FOR_US = "larger than max"  # gRPC's, of what it received; all else came from there
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -139,8 +140,9 @@ def source_error(error: grpc.aio.AioRpcError | CallStatus) -> SourceError:
     if refusal.reason:
         return SourceUnavailable(refusal.message or refusal.reason, reason=refusal.reason)
     if refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # gRPC's own limit on what we receive: an honest source stays below it.
-        return SourceMisbehaved("it sent a message over the limit", reason="TOO_LARGE")
+        if _TOO_LARGE_FOR_US in refusal.message:  # an honest source stays below our limit
+            return SourceMisbehaved("it sent a message over the limit", reason="TOO_LARGE")
+        return SourceUnavailable("it has too many calls to answer", reason="OVERLOADED")
     if _is_timeout(refusal):
         return SourceUnavailable("it did not answer in time", reason="STALLED")
     if refusal.code is grpc.StatusCode.UNAVAILABLE:

@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 
+from p2p.v1.peer_pb2 import DESCRIPTOR, FetchFileRequest, FetchFileResponse
+from p2p.v1.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
 from p2p_client.pace import Pace
-from p2p_client.upload.chunks import add_to_server
+from p2p_client.upload.answer import Context
 from p2p_client.upload.grants import Trust
 from p2p_client.upload.servicer import PeerServicer
 from p2p_client.upload.shown.contents import Contents
@@ -35,6 +38,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 # Streams have slots and a queue of their own; this bounds the rest, manifests of 2 MiB included.
 MOST_CALLS_BESIDE_STREAMS = 192
+_TAKING_SECONDS = 10.0
+_SERVICE = DESCRIPTOR.services_by_name["PeerService"].full_name
 
 
 class UploadServer:
@@ -104,7 +109,7 @@ class UploadServer:
     async def start(self, listen: Address) -> int:
         """Accepts connections; answers the port. Raises LocalRefusal when it cannot listen."""
         server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=self._most_calls)
-        add_to_server(self._servicer, server)
+        _add_to_server(self._servicer, server)
         try:
             port = self._bind(server, listen)
             await server.start()
@@ -143,3 +148,63 @@ class UploadServer:
                 f"cannot listen at {listen}: the port is taken, or the address is not this "
                 "machine's; choose another with --listen, port 0 for any free one"
             ) from error
+
+
+def _add_to_server(servicer: PeerServiceServicer, server: grpc.aio.Server) -> None:
+    """As the generated function does; only FetchFile may send encoded chunks beside messages, and
+    who does not take the answer of another method does not hold its call for ever."""
+    fetch_file = grpc.unary_stream_rpc_method_handler(
+        servicer.FetchFile,
+        request_deserializer=FetchFileRequest.FromString,
+        response_serializer=_serialized,
+    )
+    generated = _Generated()
+    add_PeerServiceServicer_to_server(servicer, cast(grpc.aio.Server, generated))
+    handlers = {name: _written(handler) for name, handler in generated.handlers.items()}
+    handlers["FetchFile"] = fetch_file
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+
+
+def _written(handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+    """To who calls, a stream of one message and one message are the same."""
+    if handler.unary_unary is None:
+        return handler
+    return grpc.unary_stream_rpc_method_handler(
+        _writing(handler.unary_unary),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _writing(method: Callable[..., Awaitable[Any]]) -> Callable[[Any, Context], Any]:
+    """A method with one answer, which writes it by itself and not for ever: gRPC would wait for
+    whoever asks and takes nothing, and so few such calls are answered at once."""
+
+    async def write_answer(request: Any, context: Context) -> None:
+        answer = await method(request, context)
+        try:
+            async with asyncio.timeout(_TAKING_SECONDS):
+                await context.write(answer)
+        except TimeoutError:
+            raise asyncio.CancelledError("the answer is not taken") from None
+
+    return write_answer
+
+
+class _Generated:
+    """Takes from the generated function what it would give to a server."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """The same as the registered ones; a method that is both is never answered."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        self.handlers.update(handlers)
+
+
+def _serialized(response: bytes | FetchFileResponse) -> bytes:
+    return response if isinstance(response, bytes) else response.SerializeToString()

@@ -1,10 +1,13 @@
-"""One range of one content, chunk after chunk: the disk reads ahead while the network takes."""
+"""One range of one content, chunk after chunk: the disk reads ahead while the network takes.
+
+Chunks are encoded here, without protobuf, which would copy them into a message and out of it again:
+they are read from the disk to behind their head.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from p2p_client.library.disk.opened import OpenContent
-from p2p_client.upload.chunks import head_of_chunk
 from p2p_client.upload.refusals import RangeInvalid
 from p2p_client.upload.slots.slots import Turn
 
@@ -12,6 +15,7 @@ Send = Callable[[bytes, int], Awaitable[None]]
 """Sends an encoded chunk that holds so many bytes of data."""
 SMALLEST_CHUNK_BYTES = 16 << 10
 LARGEST_CHUNK_BYTES = 1 << 20
+_DATA_TAG = b"\x0a"  # field 1, length-delimited
 
 
 def end_of_range(read_offset: int, read_limit: int, size_bytes: int) -> int:
@@ -66,3 +70,13 @@ async def send_range(
     finally:
         if ahead is not None and not ahead.cancel() and not ahead.cancelled():
             ahead.exception()  # seen: what it found no longer matters
+
+
+def head_of_chunk(data_bytes: int) -> bytes:
+    """What stands before so many bytes of data, at least one, in an encoded FetchFileResponse."""
+    head, left = bytearray(_DATA_TAG), data_bytes
+    while left > 0x7F:
+        head.append(left & 0x7F | 0x80)
+        left >>= 7
+    head.append(left)
+    return bytes(head)

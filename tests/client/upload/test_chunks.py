@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.v1.peer_pb2 import FetchFileResponse
-from p2p_client.upload.chunks import head_of_chunk
+from p2p_client.upload.stream import head_of_chunk
 
 
 @given(st.binary(min_size=1, max_size=1_000))
