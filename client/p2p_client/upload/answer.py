@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -17,13 +17,14 @@ from p2p.v1.peer_pb2 import (
 )
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.library.errors import ContentError
+from p2p_client.upload.callers import Callers
 from p2p_client.upload.refusals import Internal, SourceRefusal, StreamIdle
 from p2p_client.upload.slots.queue import Place
 from p2p_client.upload.status import refusal_of, to_status
 from p2p_client.upload.stream import Send
 
 Context = grpc.aio.ServicerContext[Any, Any]
-S = TypeVar("S")
+S = TypeVar("S", bound="Answering")
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Method = Callable[[S, Request, Context], Coroutine[Any, Any, Answer]]
@@ -31,6 +32,12 @@ Method = Callable[[S, Request, Context], Coroutine[Any, Any, Answer]]
 _REFUSING_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
+
+
+class Answering(Protocol):
+    """Whose methods `answering` is for."""
+
+    callers: Callers
 
 
 class _ReaderGone(Exception):
@@ -43,6 +50,7 @@ def answering(method: Method[S, Request, Answer]) -> Method[S, Request, Answer]:
     @functools.wraps(method)
     async def answer(servicer: S, request: Request, context: Context) -> Answer:
         try:
+            _count(servicer.callers, context)
             return await method(servicer, request, context)
         except SourceRefusal as error:
             refusal = error
@@ -58,6 +66,14 @@ def answering(method: Method[S, Request, Answer]) -> Method[S, Request, Answer]:
         raise asyncio.CancelledError("the reader is gone")
 
     return answer
+
+
+def _count(callers: Callers, context: Context) -> None:
+    """Raises TooManyCalls."""
+    host = context.peer().rpartition(":")[0]
+    callers.came(host)
+    # Called when gRPC is done with it: that may be long after the method.
+    context.add_done_callback(lambda _: callers.left(host))  # type: ignore[arg-type]  # stubs
 
 
 def write_to(context: Context) -> Send:

@@ -130,6 +130,15 @@ class Overloaded(SourceRefusal):
         super().__init__(f"{limit} watch already: go on without", limit=limit)
 
 
+class TooManyCalls(SourceRefusal):
+    code, reason = "RESOURCE_EXHAUSTED", "OVERLOADED"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} calls of your host are not over: take their answers", limit=limit
+        )
+
+
 class TooManyStreams(SourceRefusal):
     code, reason = "RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS"
 

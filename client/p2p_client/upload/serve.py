@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from p2p_client.errors import LocalRefusal
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
 from p2p_client.pace import Pace
-from p2p_client.upload.answer import Context
+from p2p_client.upload.callers import Callers
 from p2p_client.upload.grants import Trust
 from p2p_client.upload.servicer import PeerServicer
 from p2p_client.upload.shown.contents import Contents
@@ -38,7 +38,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 # Streams have slots and a queue of their own; this bounds the rest, manifests of 2 MiB included.
 MOST_CALLS_BESIDE_STREAMS = 192
-_TAKING_SECONDS = 10.0
+SHARE_OF_ONE_HOST = 0.75
+"""Of the calls at once; it may be many users behind one address, or one who takes no answers."""
 _SERVICE = DESCRIPTOR.services_by_name["PeerService"].full_name
 
 
@@ -78,6 +79,7 @@ class UploadServer:
             identity,
             peer_id,
             slots=self._slots,
+            callers=Callers(int(self._most_calls * SHARE_OF_ONE_HOST)),
             clock=clock,
         )
         self._server: grpc.aio.Server | None = None
@@ -98,6 +100,10 @@ class UploadServer:
     def watchers(self) -> int:
         """How many follow which pieces we hold."""
         return self._servicer.watchers
+
+    def calls_of(self, host: str) -> int:
+        """How many calls of a host, written as gRPC does, are not over."""
+        return self._servicer.callers.calls_of(host)
 
     def trust(self, directory_id: str, grant_key_der: bytes) -> None:
         """From now on grants of this directory, and of no other, let downloaders in.
@@ -151,8 +157,7 @@ class UploadServer:
 
 
 def _add_to_server(servicer: PeerServiceServicer, server: grpc.aio.Server) -> None:
-    """As the generated function does; only FetchFile may send encoded chunks beside messages, and
-    who does not take the answer of another method does not hold its call for ever."""
+    """As the generated function does; only FetchFile may send encoded chunks beside messages."""
     fetch_file = grpc.unary_stream_rpc_method_handler(
         servicer.FetchFile,
         request_deserializer=FetchFileRequest.FromString,
@@ -160,35 +165,8 @@ def _add_to_server(servicer: PeerServiceServicer, server: grpc.aio.Server) -> No
     )
     generated = _Generated()
     add_PeerServiceServicer_to_server(servicer, cast(grpc.aio.Server, generated))
-    handlers = {name: _written(handler) for name, handler in generated.handlers.items()}
-    handlers["FetchFile"] = fetch_file
+    handlers = generated.handlers | {"FetchFile": fetch_file}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-
-
-def _written(handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
-    """To who calls, a stream of one message and one message are the same."""
-    if handler.unary_unary is None:
-        return handler
-    return grpc.unary_stream_rpc_method_handler(
-        _writing(handler.unary_unary),
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
-
-
-def _writing(method: Callable[..., Awaitable[Any]]) -> Callable[[Any, Context], Any]:
-    """A method with one answer, which writes it by itself and not for ever: gRPC would wait for
-    whoever asks and takes nothing, and so few such calls are answered at once."""
-
-    async def write_answer(request: Any, context: Context) -> None:
-        answer = await method(request, context)
-        try:
-            async with asyncio.timeout(_TAKING_SECONDS):
-                await context.write(answer)
-        except TimeoutError:
-            raise asyncio.CancelledError("the answer is not taken") from None
-
-    return write_answer
 
 
 class _Generated:

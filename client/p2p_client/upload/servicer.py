@@ -9,6 +9,7 @@ from p2p_client.content.digest import is_digest
 from p2p_client.models import Digest, ManifestDigest, PeerId
 from p2p_client.net.identity import Identity
 from p2p_client.upload.answer import Context, answering, pack_to, tell_place, tell_to, write_to
+from p2p_client.upload.callers import Callers
 from p2p_client.upload.grants import Grant, Trust, read_grant
 from p2p_client.upload.packed import Pack, checked_digests, data_bytes, send_packed
 from p2p_client.upload.refusals import (
@@ -44,8 +45,10 @@ class PeerServicer(PeerServiceServicer):
         peer_id: PeerId,
         *,
         slots: Slots,
+        callers: Callers,
         clock: Callable[[], datetime],
     ) -> None:
+        self.callers = callers
         self.trust: Trust | None = None
         self.is_closing = False
         self.uploaded_bytes = 0  # of contents, over all calls

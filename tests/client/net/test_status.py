@@ -46,7 +46,7 @@ def error(
         ("DEADLINE_EXCEEDED", "STREAM_IDLE", SourceUnavailable),
         ("UNAVAILABLE", "CONTENT_UNREADABLE", SourceUnavailable),
         ("INTERNAL", "A_REASON_OF_TOMORROW", SourceUnavailable),
-        ("RESOURCE_EXHAUSTED", "", SourceMisbehaved),
+        ("RESOURCE_EXHAUSTED", "", SourceUnavailable),
         ("DEADLINE_EXCEEDED", "", SourceUnavailable),
         ("UNAVAILABLE", "", SourceUnavailable),
         ("UNIMPLEMENTED", "", SourceUnavailable),
@@ -58,6 +58,18 @@ def test_an_error_of_a_source_says_what_to_do(code: str, reason: str, kind: type
     assert type(mapped) is kind
     assert not reason or mapped.reason == reason
     assert mapped.reason
+
+
+def test_only_a_message_that_is_too_large_for_us_is_held_against_a_source() -> None:
+    too_large = "CLIENT: Received message larger than max (5000000 vs. 4259840)"
+    busy = "Concurrent RPC limit exceeded!"
+
+    kinds = [
+        type(source_error(error(grpc.StatusCode.RESOURCE_EXHAUSTED, details)))
+        for details in (too_large, busy)
+    ]
+
+    assert kinds == [SourceMisbehaved, SourceUnavailable]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,19 @@
 """Whatever readers do, the source stays within its bounds and is as before when they are gone."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
+import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import grpc
+import h2.connection
 import pytest
+from h2.settings import SettingCodes, Settings
 from tests.support.grants import NOW
 from tests.support.libraries import until
 from tests.support.sources import (
@@ -21,6 +25,7 @@ from tests.support.sources import (
     rest_of,
 )
 
+from p2p.v1.peer_pb2 import ProveIdentityRequest
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal
@@ -134,6 +139,47 @@ async def test_cancelling_two_hundred_streams_leaves_nothing_behind(
 
         assert len(await source.fetch_all(digest, limit=MIB)) == MIB
     assert [record.getMessage() for record in caplog.records] == []
+
+
+async def test_a_host_that_lets_nothing_be_sent_does_not_use_up_all_calls(share: Path) -> None:
+    async with a_source(share) as source:
+        port = source.port
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(4):
+                await stack.enter_async_context(calls_without_a_window(port, "127.0.0.2"))
+            await until(lambda: source.server.calls_of("ipv4:127.0.0.2") >= 200)
+
+            assert await source.fetch_all(source.digest("share/small")) == b"small"
+        await until(lambda: source.server.calls_of("ipv4:127.0.0.2") == 0)
+
+
+@contextlib.asynccontextmanager
+async def calls_without_a_window(port: int, host: str) -> AsyncIterator[None]:
+    """As many calls as one connection may have, from this address; not a byte may be answered."""
+    tls = ssl.create_default_context()
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    tls.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, local_addr=(host, 0))
+    connection = h2.connection.H2Connection()
+    connection.local_settings = Settings(initial_values={SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    connection.initiate_connection()
+    writer.write(connection.data_to_send())
+    connection.receive_data(await reader.read(1 << 16))
+    encoded = ProveIdentityRequest(nonce=bytes(32)).SerializeToString()
+    for _ in range(128):
+        stream_id = connection.get_next_available_stream_id()
+        headers = [(":method", "POST"), (":scheme", "https"), (":authority", "x")]
+        headers += [(":path", "/p2p.v1.PeerService/ProveIdentity")]
+        headers += [("te", "trailers"), ("content-type", "application/grpc")]
+        connection.send_headers(stream_id, headers)
+        message = b"\0" + len(encoded).to_bytes(4, "big") + encoded
+        connection.send_data(stream_id, message, end_stream=True)
+    writer.write(connection.data_to_send())
+    await writer.drain()
+    try:
+        yield
+    finally:
+        writer.transport.abort()
 
 
 async def test_a_connection_that_breaks_frees_its_streams(share: Path) -> None:
