@@ -66,6 +66,7 @@ class SmallContents:
         self._handout = Handout([content.size_bytes for content in contents], most_bytes)
         self._sources: dict[PeerId, PackedSource] = {}
         self._tasks: dict[Call, asyncio.Task[None]] = {}
+        self._storing: dict[PeerId, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._lies: Counter[PeerId] = Counter()
         self._failures: dict[Call, SourceError] = {}
@@ -164,14 +165,11 @@ class SmallContents:
 
     async def _carry_out(self, call: Call, source: PackedSource, tasks: asyncio.TaskGroup) -> None:
         asked = [self._asked(content) for content in call.contents]
-        storing: asyncio.Task[None] | None = None
         try:
             async with aclosing(source.fetch(asked, partial(self._queued, source))) as messages:
                 async for came in messages:
                     arrived = self._take(call, source, came)
-                    if storing is not None:
-                        await asyncio.wait({storing})  # what it raised, the group tells
-                    storing = tasks.create_task(self._store(arrived, source))
+                    await self._store_behind(arrived, source, tasks)
                     if call.is_done:
                         break
         except SourceError as error:
@@ -184,8 +182,15 @@ class SmallContents:
             del self._tasks[call]
             self._handout.closed(call)
             self._changed.set()
-        if storing is not None:
-            await asyncio.wait({storing})
+
+    async def _store_behind(
+        self, arrived: Sequence[Arrived], source: PackedSource, tasks: asyncio.TaskGroup
+    ) -> None:
+        """Stores it while the source sends the next message, of this call or the one after."""
+        peer_id = source.source.peer_id
+        if (before := self._storing.get(peer_id)) is not None:
+            await asyncio.wait({before})  # what it raised, the group tells
+        self._storing[peer_id] = tasks.create_task(self._store(arrived, source))
 
     def _queued(self, source: PackedSource, place: Place) -> None:
         self._account.tally.queued(source.source, place, time.monotonic())

@@ -1,7 +1,8 @@
 """Small contents from memory to their places: verified, written, made durable in batches, named.
 
-Two threads: one verifies and writes what comes next while the other makes the batch before durable
-and gives its files their names. So what the network brings is bounded by what the disk takes.
+Two threads: one verifies, writes and gives names; the other only waits for the disk to make a batch
+durable. Were names given in the second one, each would wait for the interpreter at every call that
+the other makes. What the network brings is bounded by what the disk takes.
 """
 
 import asyncio
@@ -49,7 +50,8 @@ class Writer:
         self._staging = staging
         self._places = places
         self._watch = watch
-        self._threads = ThreadPoolExecutor(2, "p2p-tree")
+        self._thread = ThreadPoolExecutor(1, "p2p-tree")
+        self._syncing = ThreadPoolExecutor(1, "p2p-tree-sync")
         self._written: list[tuple[str, int]] = []  # temporary name, file
         self._written_bytes = 0
         self._writing = asyncio.Lock()
@@ -63,7 +65,7 @@ class Writer:
         Raises DiskFull, TransferFailed.
         """
         async with self._writing:
-            self._putting = self._threads.submit(self._write_here, arrived)
+            self._putting = self._thread.submit(self._write_here, arrived)
             done = await settled(asyncio.wrap_future(self._putting))
             self._putting = None
             self._written += done.written
@@ -95,7 +97,7 @@ class Writer:
         self._named_at = asyncio.get_running_loop().time()
         if batch:
             loop = asyncio.get_running_loop()
-            self._naming = loop.run_in_executor(self._threads, self._name_here, batch)
+            self._naming = loop.run_in_executor(self._syncing, self._name_here, batch)
 
     async def _settle(self) -> None:
         naming, self._naming = self._naming, None
@@ -120,19 +122,21 @@ class Writer:
             await self._name()
             await self._settle()
         loop = asyncio.get_running_loop()
-        await settled(loop.run_in_executor(self._threads, self._staging.ground.sync_folders))
+        await settled(loop.run_in_executor(self._syncing, self._staging.ground.sync_folders))
 
     def close(self) -> None:
         """Names what was verified, whatever has happened. Blocks for as long as a batch takes."""
-        self._threads.shutdown(wait=True)
+        self._syncing.shutdown(wait=True)
+        self._thread.shutdown(wait=True)
         if self._putting is not None and self._putting.exception() is None:
             # Its `put` was cancelled: these would be left under names that nobody knows.
             self._written += self._putting.result().written
         if self._written:
             try:
-                self._name_here(self._written)
+                self._sync_here(self._written)
             except PeerError:
                 return  # the error that brought us here is the one to tell
+            self._publish_here(self._written)
         self._written = []
 
     def _is_batch(self) -> bool:
@@ -163,10 +167,17 @@ class Writer:
         return done
 
     def _name_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
+        self._sync_here(batch)
+        return self._thread.submit(self._publish_here, batch).result()
+
+    def _sync_here(self, batch: Sequence[tuple[str, int]]) -> None:
+        """Raises DiskFull, TransferFailed."""
         try:
             self._staging.sync([(name, self._places[file]) for name, file in batch])
         except OSError as error:
             raise disk_error(self._staging.ground, error) from None
+
+    def _publish_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
         outcomes: list[tuple[int, OSError | None]] = []
         for name, file in batch:
             try:
