@@ -19,6 +19,7 @@ from p2p_client.errors import TargetUnwritable
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOVED_AWAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 MOST_FOLDERS_HELD = 64
 
 
@@ -144,12 +145,17 @@ class Ground:
             return True
 
     def sync_folders(self) -> None:
-        """Makes the names given since the last time durable, one folder at a time."""
+        """Makes the names given since the last time durable, one folder at a time. A folder that
+        somebody has moved away is left alone. Raises OSError."""
         with self._guard:
             changed, self._changed = self._changed, set()
         for folder in changed:
-            with contextlib.suppress(FileNotFoundError), self._guard:
-                os.fsync(self._folder(folder))
+            try:
+                with self._guard:
+                    os.fsync(self._folder(folder))
+            except OSError as error:
+                if error.errno not in _MOVED_AWAY:
+                    raise
 
     def _folder(self, folder: str, *, make: bool = False) -> int:
         """Its descriptor, which others may close later: use it under the guard."""

@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 
 from blake3 import blake3
@@ -74,8 +75,9 @@ class Staging:
             os.close(fd)
         return name
 
-    def copy(self, origin: str, place: str, digest: bytes) -> str | None:
-        """A copy of what stands at one place, beside another; None: it has another digest.
+    def copy(self, origin: str, place: str, digest: bytes, stop: threading.Event) -> str | None:
+        """A copy of what stands at one place, beside another; None: it has another digest, or the
+        copying was stopped.
 
         Raises OSError.
         """
@@ -86,14 +88,14 @@ class Staging:
             name, target = self._create(place)
             stack.callback(os.close, target)
             try:
-                while data := os.read(source, _COPY_BYTES):
+                while not stop.is_set() and (data := os.read(source, _COPY_BYTES)):
                     hasher.update(data)
                     while data:
                         data = data[os.write(target, data) :]
             except OSError:
                 self.discard(name, place)
                 raise
-        if hasher.digest() == digest:
+        if hasher.digest() == digest and not stop.is_set():
             return name
         self.discard(name, place)
         return None
@@ -153,7 +155,7 @@ class Staging:
             with contextlib.suppress(OSError):
                 for name in self.ground.names_in(folder):
                     if ours.fullmatch(name):
-                        self.ground.remove_beside(name, f"{folder}/" if folder else "")
+                        self.discard(name, f"{folder}/" if folder else "")
 
 
 def staging_names(target: str) -> tuple[str, str]:

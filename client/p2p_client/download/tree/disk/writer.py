@@ -6,6 +6,7 @@ the other makes. What the network brings is bounded by what the disk takes.
 """
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ from blake3 import blake3
 from p2p_client.download.part.assembly import settled
 from p2p_client.download.part.disk import FULL
 from p2p_client.download.tree.disk.staging import Staging, disk_error
+from p2p_client.download.tree.disk.threads import outlasted
 from p2p_client.errors import PeerError
 
 BATCH_FILES = 1_024
@@ -122,21 +124,28 @@ class Writer:
             await self._name()
             await self._settle()
         loop = asyncio.get_running_loop()
-        await settled(loop.run_in_executor(self._syncing, self._staging.ground.sync_folders))
+        try:
+            await settled(loop.run_in_executor(self._syncing, self._staging.ground.sync_folders))
+        except OSError as error:
+            raise disk_error(self._staging.ground, error) from None
 
-    def close(self) -> None:
-        """Names what was verified, whatever has happened. Blocks for as long as a batch takes."""
+    async def close(self) -> None:
+        """Names what was verified, whatever has happened. Takes as long as a batch does, also for
+        one who is cancelled: until then its threads work below the ground."""
+        if self._naming is not None:  # failed, or nobody asked how it went
+            self._naming.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await outlasted(asyncio.get_running_loop().run_in_executor(None, self._close_here))
+
+    def _close_here(self) -> None:
         self._syncing.shutdown(wait=True)
         self._thread.shutdown(wait=True)
         if self._putting is not None and self._putting.exception() is None:
             # Its `put` was cancelled: these would be left under names that nobody knows.
             self._written += self._putting.result().written
         if self._written:
-            try:
+            with contextlib.suppress(PeerError):  # the one that brought us here is to be told
                 self._sync_here(self._written)
-            except PeerError:
-                return  # the error that brought us here is the one to tell
-            self._publish_here(self._written)
+                self._publish_here(self._written)
         self._written = []
 
     def _is_batch(self) -> bool:
@@ -171,10 +180,13 @@ class Writer:
         return self._thread.submit(self._publish_here, batch).result()
 
     def _sync_here(self, batch: Sequence[tuple[str, int]]) -> None:
-        """Raises DiskFull, TransferFailed."""
+        """Raises DiskFull, TransferFailed: then nothing is left of the batch."""
+        written = [(name, self._places[file]) for name, file in batch]
         try:
-            self._staging.sync([(name, self._places[file]) for name, file in batch])
+            self._staging.sync(written)
         except OSError as error:
+            for name, place in written:
+                self._staging.discard(name, place)
             raise disk_error(self._staging.ground, error) from None
 
     def _publish_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
