@@ -12,6 +12,7 @@ from p2p_client.net.directory import DirectoryClient
 
 PAGE_SIZE = 1_000
 MOST_EMPTY_PAGES = 16  # a directory that lies might page for ever
+MOST_PEERS = 1_000_000
 
 T = TypeVar("T")
 Page = tuple[Callable[[], list[ListedResource]], str]
@@ -87,12 +88,14 @@ class Answers:
     async def peers(self, user: str = "") -> list[ListedPeer]:
         """Who is online and shares, by user; of one user where named. Raises: DirectoryError."""
         online: list[ListedPeer] = []
-        token = ""
-        while True:
+        token, empty = "", 0
+        while empty < MOST_EMPTY_PAGES and len(online) < MOST_PEERS:
             page, token = await self._call(partial(_list_peers, user, token))
             online += page
+            empty = 0 if page else empty + 1
             if not token:
-                return online
+                break
+        return online
 
 
 async def _list_peers(

@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 from p2p_client.download.place import Place, rename_without_clobbering, unwritable
@@ -143,6 +144,23 @@ class Ground:
             except FileNotFoundError:
                 return False
             return True
+
+    def disks_of(self, folders: Iterable[str]) -> list[int]:
+        """A descriptor of one folder on each disk that these lie on (below the ground something
+        may be mounted), to be closed by the caller. Raises OSError."""
+        found: dict[int, int] = {}
+        try:
+            for folder in folders:
+                with self._guard:
+                    fd = self._folder(folder)
+                    disk = os.fstat(fd).st_dev
+                    if disk not in found:
+                        found[disk] = os.dup(fd)
+        except OSError:
+            for fd in found.values():
+                os.close(fd)
+            raise
+        return list(found.values())
 
     def sync_folders(self) -> None:
         """Makes the names given since the last time durable, one folder at a time. A folder that

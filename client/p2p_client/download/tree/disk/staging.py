@@ -25,7 +25,7 @@ from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.errors import DiskFull, PeerError, TransferFailed
 
 FEW = 16
-"""So many files are synced one by one; for more, all of the file system at once is cheaper."""
+"""So many files are synced one by one; for more, the whole of each disk at once is cheaper."""
 _SUFFIX = ".p2p-part"
 _COPY_BYTES = 1 << 20
 _MOST_LEFT = 10_000
@@ -103,9 +103,14 @@ class Staging:
     def sync(self, written: Sequence[tuple[str, str]]) -> None:
         """Makes files durable, each known by its name and its place. Raises OSError."""
         if self._syncfs is not None and len(written) > FEW:
-            if self._syncfs(self._fd):
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+            disks = self.ground.disks_of({place.rpartition("/")[0] for _, place in written})
+            try:
+                if any([self._syncfs(fd) for fd in disks]):  # a list: all of them, also after one
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
+            finally:
+                for fd in disks:
+                    os.close(fd)
             return
         for name, place in written:
             fd = self.ground.open_beside(name, place)
