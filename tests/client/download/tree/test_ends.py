@@ -303,7 +303,12 @@ def test_every_disk_below_the_ground_is_made_durable(
 
         monkeypatch.setattr(os, "fstat", fstat_of_two_disks)
         synced: list[int] = []
-        staging._syncfs = lambda fd: synced.append(fstat(fd).st_ino) or 0  # type: ignore[assignment,func-returns-value]  # as the C function is called
+
+        def syncfs(fd: int) -> int:
+            synced.append(fstat(fd).st_ino)
+            return 0
+
+        monkeypatch.setattr(staging, "_syncfs", syncfs)
         staging.sync(written)
 
     assert mounted in synced
