@@ -257,7 +257,10 @@ class _Run:
         return rest
 
     async def _copy(self, origin: int, at: int, writer: Writer) -> bool:
-        """False: it has to be fetched; what is wrong with its place is seen then. Raises DiskFull."""
+        """False: it has to be fetched, and what is wrong with its place is seen then.
+
+        Raises DiskFull.
+        """
         file, places = self.files[at], self.places
         try:
             name = await copied(self._staging, places[origin], places[at], file.digest)

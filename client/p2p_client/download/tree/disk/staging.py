@@ -105,9 +105,10 @@ class Staging:
         if self._syncfs is not None and len(written) > FEW:
             disks = self.ground.disks_of({place.rpartition("/")[0] for _, place in written})
             try:
-                if any([self._syncfs(fd) for fd in disks]):  # a list: all of them, also after one
-                    code = ctypes.get_errno()
-                    raise OSError(code, os.strerror(code))
+                for fd in disks:
+                    if self._syncfs(fd):
+                        code = ctypes.get_errno()
+                        raise OSError(code, os.strerror(code))
             finally:
                 for fd in disks:
                     os.close(fd)
