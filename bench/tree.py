@@ -2,10 +2,13 @@
 
 `p2p-client get OWNER:FOLDER/` and `rsync -a` from its daemon take turns over loopback, with the
 files in the page cache. Every tree is compared with the original, name by name and byte by byte.
+Each run gets a folder of its own and none is removed before the end: ext4 is slow for seconds at
+making files where many have just been removed, and whoever came next would pay for that.
 Ours verifies each file and makes it durable before it gets its name; rsync makes nothing durable.
 """
 
 import contextlib
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -42,8 +45,10 @@ def measure(options: Options) -> Answer:
         starts = (ours_tls, ours_insecure, rsync)
         contenders, notes = start_all(stack, starts, tree.parent, scratch)
 
+        numbers = itertools.count()
+
         def fetch(contender: Contender) -> Cost:
-            out = settled(scratch / "out")
+            out = settled(scratch / f"out-{next(numbers)}")
             cost = run(_command(contender, tree, out), contender.environment)
             if tree_digest(_copy(out)) != digest:
                 raise Failed(f"{contender.name} brought other files")

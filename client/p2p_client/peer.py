@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from p2p_client.config import Address, Settings
-from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Finished
 from p2p_client.download.place import safe_name
 from p2p_client.download.tree.events import TreeEvent, TreeFinished
@@ -43,7 +42,8 @@ from p2p_client.net.identity import Identity, load_or_create
 from p2p_client.net.trust import KnownDirectories
 from p2p_client.state import Joined, StateFolder, default_state_dir
 
-if TYPE_CHECKING:  # `sharing` costs start-up time that a `get` need not pay
+if TYPE_CHECKING:  # these cost start-up time that a `search` need not pay, nor a `get` for sharing
+    from p2p_client.download.download import Downloader
     from p2p_client.library.events import LibraryEvent
     from p2p_client.sharing import ShareReady, Sharing
 
@@ -77,6 +77,7 @@ class Peer(Finder):
         self._membership: Membership | None = None
         self._membership_task: asyncio.Task[None] | None = None
         self._sharing: Sharing | None = None
+        self._downloads: Downloader | None = None
         self._opening = asyncio.Lock()
 
     # --- life ----------------------------------------------------------------------------------
@@ -96,10 +97,8 @@ class Peer(Finder):
             timeout_seconds=self._settings.directory_timeout_seconds,
         )
         self._channels = PeerChannels(insecure=self._insecure)
-        self._downloader = Downloader(self._locate, self._channels, self._settings)
         self._failure = asyncio.get_running_loop().create_future()
         await self._tasks.__aenter__()
-        self._start(self._downloader.reports.run())
         return self
 
     def _joined(self) -> Joined | None:
@@ -120,7 +119,8 @@ class Peer(Finder):
             await self._end_session()
             if self._sharing is not None:
                 await self._sharing.close()
-            await self._downloader.reports.settle(REPORT_GRACE_SECONDS)
+            if self._downloads is not None:
+                await self._downloads.reports.settle(REPORT_GRACE_SECONDS)
         finally:
             for task in self._background:
                 task.cancel()
@@ -290,6 +290,16 @@ class Peer(Finder):
             self._sharing = sharing
             self._downloader.open_exhibit = sharing.open_exhibit
         return self._sharing
+
+    @property
+    def _downloader(self) -> "Downloader":
+        """Made when it is first needed."""
+        from p2p_client.download.download import Downloader
+
+        if self._downloads is None:
+            self._downloads = Downloader(self._locate, self._channels, self._settings)
+            self._start(self._downloads.reports.run())
+        return self._downloads
 
     async def _open_listed_session(self, sharing: "Sharing") -> None:
         """Puts a listed session in the place of a client-only one, once."""

@@ -6,7 +6,7 @@ Watches events; decides nothing. What is drawn goes to stderr, what programs rea
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from p2p_client.cli.render import PROGRAM, Output, endpoint_or_none, printable, takes_escapes
 from p2p_client.cli.sizes import show_rate, show_seconds, show_size
@@ -15,6 +15,8 @@ from p2p_client.library.events import HashProgress, LibraryEvent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+
+    from p2p_client.download.tree.events import TreeProgress
 
 SECONDS_BETWEEN_EVENTS = 0.2
 RATE_WINDOW_SECONDS = 5.0
@@ -127,12 +129,9 @@ class RateMeter:
         return missing_bytes / rate if rate > 0 else None
 
 
-class DownloadView:
-    """Shows one `get`. Use as a context; `show` is called with each event.
-
-    `started` tells whether bytes were about to flow, so whether there is something to resume;
-    `finished`, whether there is nothing left to resume.
-    """
+class TransferView:
+    """What the views of one content and of a tree have in common: a bar on a terminal, sentences on
+    stderr, and who is waited for. Use as a context."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -141,15 +140,51 @@ class DownloadView:
         self._name = ""
         self._fetched_bytes = 0
         self._waits_for: set[str] = set()  # users that it was said of, since bytes came last
-        self.started = False
-        self.finished = False
 
-    def __enter__(self) -> "DownloadView":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line on stderr, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.print_above(f"{PROGRAM}: {text}")
+        else:
+            self._output.notice(text)
+
+    def _move(self, event: "Progress | TreeProgress") -> None:
+        is_waiting = event.fetched_bytes == self._fetched_bytes
+        self._fetched_bytes = event.fetched_bytes
+        if not is_waiting:
+            self._waits_for.clear()
+        if self._bar is not None:
+            self._bar.move(event.verified_bytes, event.size_bytes)
+            if not is_waiting:
+                self._bar.name(self._name)
+
+    def _show_queued(self, event: Queued) -> None:
+        """In place of the name on a terminal; elsewhere once for each wait."""
+        if self._bar is not None:
+            self._bar.name(queued_line(event))
+        elif event.user not in self._waits_for:
+            self.say(queued_line(event))
+        self._waits_for.add(event.user)
+
+
+class DownloadView(TransferView):
+    """Shows one `get`; `show` is called with each event.
+
+    `started` tells whether bytes were about to flow, so whether there is something to resume;
+    `finished`, whether there is nothing left to resume.
+    """
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(output)
+        self.started = False
+        self.finished = False
 
     def show(self, event: Event) -> None:
         if self._output.json:
@@ -171,24 +206,6 @@ class DownloadView:
                 if self._bar is not None:
                     self._bar.stop()
 
-    def _move(self, event: Progress) -> None:
-        is_waiting = event.fetched_bytes == self._fetched_bytes
-        self._fetched_bytes = event.fetched_bytes
-        if not is_waiting:
-            self._waits_for.clear()
-        if self._bar is not None:
-            self._bar.move(event.verified_bytes, event.size_bytes)
-            if not is_waiting:
-                self._bar.name(self._name)
-
-    def _show_queued(self, event: Queued) -> None:
-        """In place of the name on a terminal; elsewhere once for each wait."""
-        if self._bar is not None:
-            self._bar.name(queued_line(event))
-        elif event.user not in self._waits_for:
-            self.say(queued_line(event))
-        self._waits_for.add(event.user)
-
     def _record(self, event: Event) -> None:
         if isinstance(event, Progress):
             now = time.monotonic()
@@ -196,13 +213,6 @@ class DownloadView:
                 return
             self._next_event_at = now + SECONDS_BETWEEN_EVENTS
         self._output.record(download_record(event))
-
-    def say(self, text: str) -> None:
-        """One line on stderr, above the bar where there is one."""
-        if self._bar is not None:
-            self._bar.print_above(f"{PROGRAM}: {text}")
-        else:
-            self._output.notice(text)
 
 
 class HashingView:

@@ -1,18 +1,16 @@
 """Showing the download of a tree: one line of progress for the whole, events in JSON."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from p2p_client.cli.progress import (
     SECONDS_BETWEEN_EVENTS,
-    Bar,
+    TransferView,
     download_record,
     failed_line,
-    queued_line,
 )
-from p2p_client.cli.render import PROGRAM, Output, endpoint_or_none, rfc3339, takes_escapes
+from p2p_client.cli.render import Output, endpoint_or_none, rfc3339
 from p2p_client.cli.sizes import show_rate, show_seconds, show_size
 from p2p_client.download.events import Queued, SourceFailed
 from p2p_client.download.tree.events import (
@@ -118,27 +116,16 @@ def _files(count: int) -> str:
     return f"{count:,} file{'' if count == 1 else 's'}"
 
 
-class TreeView:
-    """Shows one `get` of a tree. Use as a context; `show` is called with each event.
+class TreeView(TransferView):
+    """Shows one `get` of a tree; `show` is called with each event.
 
     `failed` are the first files that failed.
     """
 
     def __init__(self, output: Output) -> None:
-        self._output = output
-        self._bar = Bar() if takes_escapes(sys.stderr) and not output.json else None
-        self._next_event_at = 0.0
-        self._name = ""
-        self._waits_for: set[str] = set()
+        super().__init__(output)
         self.started = False
         self.failed: list[FileFailed] = []
-
-    def __enter__(self) -> "TreeView":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def show(self, event: TreeEvent) -> None:
         if self._output.json:
@@ -150,9 +137,8 @@ class TreeView:
                     name = f"{event.path.name or event.path} ({_files(event.files)})"
                     self._name = name
                     self._bar.start(name, event.resumed_bytes, event.size_bytes)
-            case TreeProgress() if self._bar is not None:
-                self._bar.move(event.verified_bytes, event.size_bytes)
-                self._bar.name(self._name)
+            case TreeProgress():
+                self._move(event)
             case Queued():
                 self._show_queued(event)
             case SourceFailed():
@@ -163,14 +149,6 @@ class TreeView:
             case TreeFinished() if self._bar is not None:
                 self._bar.stop()
 
-    def _show_queued(self, event: Queued) -> None:
-        """In place of the name on a terminal, until there is progress; elsewhere once a source."""
-        if self._bar is not None:
-            self._bar.name(queued_line(event))
-        elif event.user not in self._waits_for:
-            self.say(queued_line(event))
-        self._waits_for.add(event.user)
-
     def _record(self, event: TreeEvent) -> None:
         if isinstance(event, TreeProgress):
             now = time.monotonic()
@@ -178,10 +156,3 @@ class TreeView:
                 return
             self._next_event_at = now + SECONDS_BETWEEN_EVENTS
         self._output.record(tree_record(event))
-
-    def say(self, text: str) -> None:
-        """One line on stderr, above the bar where there is one."""
-        if self._bar is not None:
-            self._bar.print_above(f"{PROGRAM}: {text}")
-        else:
-            self._output.notice(text)

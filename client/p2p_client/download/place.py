@@ -10,6 +10,7 @@ import ctypes
 import errno
 import functools
 import os
+import re
 import stat
 import sys
 import unicodedata
@@ -25,6 +26,9 @@ MOST_LEVELS = 64
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")  # they spell words and emoji, and are of category Cf
 _RENAME_NOREPLACE = 1
+_PART = "[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}"
+_PLAIN = re.compile(f"(?:{_PART}/){{0,9}}{_PART}")
+"""What most names are like, and nothing is wrong with: seen in a tenth of the time."""
 
 
 def safe_name(name: str) -> str:
@@ -42,6 +46,8 @@ def safe_name(name: str) -> str:
 
 
 def _what_is_wrong(name: str) -> str | None:
+    if _PLAIN.fullmatch(name):
+        return None
     if not (name.isascii() and name.isprintable()):  # nearly all names; saves a long walk
         if any(_is_forbidden(character) for character in name):
             return "holds characters that must not be shown"

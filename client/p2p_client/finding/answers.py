@@ -1,18 +1,22 @@
 """What the directory answers to questions, page after page. How a call is made is the caller's."""
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from p2p_client.errors import DirectoryRefused, UsageError
+from p2p_client.errors import DirectoryRefused, PeerError, UsageError
 from p2p_client.models import ListedPeer, ListedResource, Query
 from p2p_client.net.directory import DirectoryClient
 
 PAGE_SIZE = 1_000
 MOST_EMPTY_PAGES = 16  # a directory that lies might page for ever
+MOST_PEERS = 1_000_000
 
 T = TypeVar("T")
+Page = tuple[Callable[[], list[ListedResource]], str]
+"""What decodes it, and the token of the next one."""
 
 
 class Call(Protocol):
@@ -34,14 +38,46 @@ class Answers:
         """
         token, left, empty = "", limit, 0
         while left > 0 and empty < MOST_EMPTY_PAGES:
-            page, token = await self._page(query, min(PAGE_SIZE, left), token)
+            decode, token = await self._page(query, min(PAGE_SIZE, left), token)
+            page = decode()
             yield page
             left -= len(page)
             empty = 0 if page else empty + 1
             if not token:
                 break
 
-    async def _page(self, query: Query, size: int, token: str) -> tuple[list[ListedResource], str]:
+    async def all_pages(
+        self, query: Query, tasks: asyncio.TaskGroup
+    ) -> AsyncGenerator[list[ListedResource], None]:
+        """All pages of what a query finds, each looked at while the next one is on its way.
+
+        Close it when done early. Raises as `pages` does.
+        """
+        empty, token = 0, ""
+        asking = tasks.create_task(self._page_or_error(query, token))
+        try:
+            while True:
+                answer = await asking
+                if isinstance(answer, PeerError):
+                    raise answer
+                decode, token = answer
+                if token:
+                    asking = tasks.create_task(self._page_or_error(query, token))
+                page = await asyncio.to_thread(decode)
+                yield page
+                empty = 0 if page else empty + 1
+                if not token or empty >= MOST_EMPTY_PAGES:
+                    return
+        finally:
+            asking.cancel()
+
+    async def _page_or_error(self, query: Query, token: str) -> Page | PeerError:
+        try:
+            return await self._page(query, PAGE_SIZE, token)
+        except PeerError as error:
+            return error  # told by whoever waits for the page, not by the group of tasks
+
+    async def _page(self, query: Query, size: int, token: str) -> Page:
         try:
             return await self._call(lambda directory: directory.query(query, size, token))
         except DirectoryRefused as error:
@@ -52,12 +88,14 @@ class Answers:
     async def peers(self, user: str = "") -> list[ListedPeer]:
         """Who is online and shares, by user; of one user where named. Raises: DirectoryError."""
         online: list[ListedPeer] = []
-        token = ""
-        while True:
+        token, empty = "", 0
+        while empty < MOST_EMPTY_PAGES and len(online) < MOST_PEERS:
             page, token = await self._call(partial(_list_peers, user, token))
             online += page
+            empty = 0 if page else empty + 1
             if not token:
-                return online
+                break
+        return online
 
 
 async def _list_peers(

@@ -3,12 +3,14 @@
 How a call is made, and in which session, is the caller's.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
+from functools import partial
 
 from p2p_client.content.digest import parse_prefix
 from p2p_client.download.tree.plan import Tree
-from p2p_client.errors import NotFound
+from p2p_client.errors import NotFound, PeerError
 from p2p_client.finding.answers import PAGE_SIZE, Answers, Call
 from p2p_client.finding.resolve import Content, contents_of, resolve
 from p2p_client.finding.trees import find_tree
@@ -96,7 +98,13 @@ class Finder:
 
         Raises: UsageError, NotFound, Ambiguous, LocalRefusal for absurdly many.
         """
-        return await find_tree(target, owner, self._answers.pages, self._is_online)
+        async with asyncio.TaskGroup() as asking:
+            pages = partial(self._answers.all_pages, tasks=asking)
+            try:
+                return await find_tree(target, owner, pages, self._is_online)
+            except PeerError as error:
+                refusal = error
+        raise refusal  # as it is, not in a group
 
     async def choices(self, name: str) -> list[Content]:
         """Every different content with this path or basename, for a person to choose from."""

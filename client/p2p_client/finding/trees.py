@@ -3,7 +3,8 @@
 `resolve.py` does the same for targets that mean one content.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from p2p_client.download.tree.plan import Tree, TreeFile
@@ -12,7 +13,7 @@ from p2p_client.finding.resolve import MOST_CANDIDATES_NAMED, IsOnline
 from p2p_client.finding.targets import Pattern
 from p2p_client.models import ListedResource, Query
 
-Pages = Callable[[Query], AsyncIterator[Sequence[ListedResource]]]
+Pages = Callable[[Query], AsyncGenerator[Sequence[ListedResource], None]]
 """All pages of what a query finds, in order."""
 
 MOST_FILES = 1_000_000
@@ -76,20 +77,21 @@ class _Found:
 async def _gather(pattern: Pattern, owner: str, pages: Pages) -> _Found:
     """All that the pattern means, literally where there is such a folder, else as a glob."""
     found, literal, count = _Found(), _Found(is_literal=True), 0
-    async for page in pages(pattern.query(owner)):
-        for listed in page:
-            path = listed.resource.path
-            is_literal = pattern.is_below(path) if pattern.is_folder else pattern.is_name_of(path)
-            if is_literal:
-                literal.add(listed)
-            elif pattern.has_wildcards:
-                found.add(listed)
-        count += len(page)
-        if count > MOST_FILES:
-            raise LocalRefusal(
-                f"{pattern.text!r} means more than {MOST_FILES:,} files: name less at once",
-                reason="TOO_MANY_FILES",
-            )
+    async with aclosing(pages(pattern.query(owner))) as listing:
+        async for page in listing:
+            for listed in page:
+                path = listed.resource.path
+                means = pattern.is_below if pattern.is_folder else pattern.is_name_of
+                if means(path):
+                    literal.add(listed)
+                elif pattern.has_wildcards:
+                    found.add(listed)
+            count += len(page)
+            if count > MOST_FILES:
+                raise LocalRefusal(
+                    f"{pattern.text!r} means more than {MOST_FILES:,} files: name less at once",
+                    reason="TOO_MANY_FILES",
+                )
     return literal if literal.owners else found
 
 

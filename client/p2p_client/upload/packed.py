@@ -15,6 +15,8 @@ MOST_DIGESTS = 5_000
 LARGEST_CONTENT_BYTES = 1 << 20
 LARGEST_MESSAGE_BYTES = 1 << 20  # of data
 MOST_IN_MESSAGE = 1_024
+MOST_IN_FIRST_MESSAGE = 32
+"""Each may have four times as many as the one before: the downloader need not wait for many."""
 DIGEST_BYTES = 32
 
 Pack = Callable[[peer_pb2.FetchPackedResponse], Awaitable[None]]
@@ -70,12 +72,13 @@ def _groups(
 ) -> Iterator[Group]:
     """Cut so that the data of each is within `most_bytes`, or it is one content."""
     group: list[tuple[Digest, str]] = []
-    group_bytes = 0
+    group_bytes, most = 0, MOST_IN_FIRST_MESSAGE
     for digest in digests:
         length, reason = _length_of(library, grant, digest)
-        if group and (group_bytes + length > most_bytes or len(group) == MOST_IN_MESSAGE):
+        if group and (group_bytes + length > most_bytes or len(group) == most):
             yield group
             group, group_bytes = [], 0
+            most = min(4 * most, MOST_IN_MESSAGE)
         group.append((digest, reason))
         group_bytes += length
     if group:

@@ -1,6 +1,6 @@
 """Targets that mean many files: whose, which, and when nothing is guessed."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -38,7 +38,7 @@ class Directory:
         peer = ListedPeer(PeerId(f"peer-{user}-{machine}"), user, (), WHEN, 1, 1)
         return ListedResource(resource, peer)
 
-    async def pages(self, query: Query) -> AsyncIterator[Sequence[ListedResource]]:
+    async def pages(self, query: Query) -> AsyncGenerator[Sequence[ListedResource], None]:
         self.queries.append(query)
         fits = glob_matcher(fold(query.glob)) if query.glob else lambda _: True
         found = [

@@ -199,9 +199,9 @@ async def test_a_call_of_a_lost_session_is_made_again_in_a_new_one(members: Memb
             await member.joined()
             directory.forget_sessions()
 
-            found, _ = await member.call(lambda client: client.query(Query(), 10))
+            page, _ = await member.call(lambda client: client.query(Query(), 10))
 
-            assert found == []
+            assert page() == []
             assert directory.calls["Register"] == 2
 
 
@@ -215,7 +215,8 @@ async def test_a_call_during_an_outage_waits_for_its_end(members: Members) -> No
             assert not call.done()
             await directory.start()
 
-            assert (await call)[0] == ([], "")
+            page, token = (await call)[0]
+            assert (page(), token) == ([], "")
 
 
 async def test_a_call_gives_up_after_the_directory_timeout(members: Members) -> None:

@@ -93,7 +93,8 @@ async def test_a_session_goes_through_its_whole_life(connect: Connect, identity:
             AnnounceBatch(Revision("epoch", 1), [resource("a/b.txt")], snapshot_id="s1", last=True)
         )
         renewed = await client.heartbeat(Revision("epoch", 1), 1, 4)
-        found, token = await client.query(Query(), 10)
+        page, token = await client.query(Query(), 10)
+        found = page()
         peers, _ = await client.list_peers("")
         holdings = await client.locate([Digest("d" * 64)])
         await client.leave()
@@ -415,9 +416,9 @@ async def test_a_query_of_undecodable_text_finds_nothing_and_breaks_nothing(
         client = connect(directory.address)
         await register(client, identity)
 
-        found, _ = await client.query(Query(text="\udcff", min_size_bytes=1 << 70), 1 << 40)
+        page, _ = await client.query(Query(text="\udcff", min_size_bytes=1 << 70), 1 << 40)
 
-        assert found == []
+        assert page() == []
 
 
 async def test_a_directory_that_pages_for_ever_is_left_alone(

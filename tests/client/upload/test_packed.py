@@ -7,6 +7,7 @@ from tests.support.grants import GrantSigner
 from tests.support.sources import PEER_ID, Source, a_source, first_chunk, refusal_of
 
 from p2p.v1 import peer_pb2, types_pb2
+from p2p_client.upload.packed import MOST_IN_FIRST_MESSAGE
 
 MIB = 1 << 20
 
@@ -45,6 +46,7 @@ async def test_many_contents_come_whole_and_in_order(tmp_path: Path) -> None:
     assert [content.data for content in came] == contents
     assert [content.index for content in came] == list(range(1_500))
     assert len(messages) < 5
+    assert len(messages[0].contents) <= MOST_IN_FIRST_MESSAGE  # so nobody waits for many
 
 
 async def test_a_message_holds_a_mebibyte_at_most(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`get OWNER:FOLDER/`, `get 'OWNER:*.csv'` and `get --dry-run`: many files by one command."""
 
+import asyncio
 import gc
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,10 @@ async def _get_many(settings: Settings, view: TreeView, wish: Wish) -> TreeFinis
             tell_first_contact(peer, view.say)
             if wish.target.endswith("/"):
                 _check_one(wish)
+            # What fetching needs is loaded while the directory lists the files, page by page.
+            loading = asyncio.get_running_loop().run_in_executor(None, _load_what_fetches)
             tree = await peer.find_tree(wish.target, owner=wish.owner)
+            await loading
             if tree is None:
                 return None
             _check_one(wish)
@@ -72,6 +76,10 @@ async def _get_many(settings: Settings, view: TreeView, wish: Wish) -> TreeFinis
                 overwrite=wish.overwrite,
                 on_event=view.show,
             )
+
+
+def _load_what_fetches() -> None:
+    import p2p_client.download.tree.fetch  # noqa: F401
 
 
 def _check_one(wish: Wish) -> None:

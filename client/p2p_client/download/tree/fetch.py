@@ -6,10 +6,10 @@ contents come packed and large ones each by a download of its own.
 """
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,14 @@ from blake3 import blake3
 
 from p2p_client.config import Settings
 from p2p_client.download.download import PATIENCE_SECONDS, Downloader
+from p2p_client.download.part.disk import FULL
 from p2p_client.download.place import safe_name
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.ground import Ground
-from p2p_client.download.tree.disk.staging import Staging
+from p2p_client.download.tree.disk.staging import Staging, disk_error
 from p2p_client.download.tree.disk.survey import Survey, survey
-from p2p_client.download.tree.disk.writer import Watch, Writer
+from p2p_client.download.tree.disk.threads import until_stopped
+from p2p_client.download.tree.disk.writer import Arrived, Watch, Writer
 from p2p_client.download.tree.events import TreeEvent, TreeFinished, TreeStarted
 from p2p_client.download.tree.givers import Givers, LocateMany
 from p2p_client.download.tree.large import LargeContents, copied
@@ -45,6 +47,8 @@ SECONDS_OF_A_CALL = 5.0
 TICK_SECONDS = 0.2
 MOST_NAMED = 20
 _EMPTY = blake3().digest()
+_EMPTY_AT_ONCE = 256
+_NO_CONTENT = -1
 
 
 class TreeDownloader:
@@ -187,13 +191,9 @@ class _Run:
         return found + [item for item in unfit(self.places, by_case=by_case) if item.at not in told]
 
     async def _survey(self, wanted: Sequence[int]) -> Survey:
-        stop = threading.Event()
-        try:
-            return await asyncio.to_thread(
-                survey, self._staging.ground, self.files, self.places, wanted, stop
-            )
-        finally:
-            stop.set()
+        return await until_stopped(
+            partial(survey, self._staging.ground, self.files, self.places, wanted)
+        )
 
     def _refuse(self, found: Survey) -> None:
         """Raises LocalRefusal, TargetExists: something stands where files should."""
@@ -235,7 +235,7 @@ class _Run:
         except BaseExceptionGroup as group:
             raise _first_of(group) from None
         finally:
-            writer.close()
+            await writer.close()
 
     async def _from_here(
         self, missing: Sequence[int], right: Sequence[int], writer: Writer
@@ -243,21 +243,35 @@ class _Run:
         """Writes what needs nobody: empty files, and contents that stand elsewhere in the tree.
         Answers the others."""
         there = {self.files[at].digest: at for at in right}
+        empty: list[int] = []
         rest: list[int] = []
         for at in missing:
             file = self.files[at]
-            name: str | None = None
             if not file.size_bytes and file.digest == _EMPTY:
-                name = self._staging.write(b"", self.places[at])
-            elif file.digest in there:
-                origin = self.places[there[file.digest]]
-                name = await copied(self._staging, origin, self.places[at], file.digest)
-            if name is None:
+                empty.append(at)
+            elif file.digest not in there or not await self._copy(there[file.digest], at, writer):
                 rest.append(at)
-            else:
-                writer.add(name, at)
-                self.account.verified_bytes += file.size_bytes
+        for first in range(0, len(empty), _EMPTY_AT_ONCE):
+            some = empty[first : first + _EMPTY_AT_ONCE]
+            await writer.put([Arrived(_NO_CONTENT, _EMPTY, some, b"")])
         return rest
+
+    async def _copy(self, origin: int, at: int, writer: Writer) -> bool:
+        """False: it has to be fetched, and what is wrong with its place is seen then.
+
+        Raises DiskFull.
+        """
+        file, places = self.files[at], self.places
+        try:
+            name = await copied(self._staging, places[origin], places[at], file.digest)
+        except OSError as error:
+            if error.errno in FULL:
+                raise disk_error(self._staging.ground, error) from None
+            return False
+        if name is not None:
+            writer.add(name, at)
+            self.account.verified_bytes += file.size_bytes
+        return name is not None
 
     async def _tick(self, writer: Writer) -> None:
         while True:

@@ -32,6 +32,7 @@ class Givers:
         self._index = {files[content.files[0]].digest: at for at, content in enumerate(contents)}
         self._held: dict[PeerId, set[int]] = {}
         self._broad: set[PeerId] = set()
+        self._located_again = 0
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -47,9 +48,13 @@ class Givers:
                 self._broad.add(peer_id)
 
     async def locate_again(self, contents: Sequence[int]) -> None:
-        """Asks for these; while the directory is away, what was known stays known."""
+        """Asks for some of these, each time for the next ones; while the directory is away, what
+        was known stays known."""
+        first = self._located_again % max(1, len(contents))
+        turned = [*contents[first:], *contents[:first]][:MOST_LOCATED]
+        self._located_again = first + len(turned)
         with suppress(DirectoryError):
-            await self._ask(contents[:MOST_LOCATED])
+            await self._ask(turned)
 
     async def _ask(self, contents: Sequence[int]) -> dict[PeerId, set[int]]:
         digests = [self._digest(at) for at in contents]

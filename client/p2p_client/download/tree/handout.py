@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from p2p_client.models import PeerId
 
-MOST_CONTENTS = 2_048
+MOST_CONTENTS = 4_096
 LEAST_CONTENTS = 64
 STUCK_SECONDS = 2.0
 WORTH_SECONDS = 0.5

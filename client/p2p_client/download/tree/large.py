@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 
 from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Progress, Queued, SourceFailed
+from p2p_client.download.part.disk import FULL
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.staging import Staging, disk_error
+from p2p_client.download.tree.disk.threads import until_stopped
 from p2p_client.download.tree.disk.writer import Writer
 from p2p_client.download.tree.plan import Content, TreeFile
-from p2p_client.errors import DiskFull, PeerError
+from p2p_client.errors import DiskFull, LocalRefusal, PeerError
 
 AT_ONCE = 3
 
@@ -33,7 +36,10 @@ class LargeContents:
         self._downloader = downloader
 
     async def run(self, staging: Staging, writer: Writer) -> None:
-        """Returns when each stands under its names or has failed. Raises DiskFull."""
+        """Returns when each stands under its names or has failed. Raises DiskFull.
+
+        A copy that fails for its place alone does not stop the others.
+        """
         waiting = list(reversed(self._contents))
 
         async def work() -> None:
@@ -45,32 +51,43 @@ class LargeContents:
                 tasks.create_task(work())
 
     async def _fetch(self, content: Content, staging: Staging, writer: Writer) -> None:
-        first, *others = content.files
-        watch = _Watch(self._account)
-        try:
-            await self._download(first, staging, watch.on_event)
-        except DiskFull:
-            raise
-        except PeerError as error:
-            watch.forget()
-            for file in content.files:
-                self._account.failed(file, error.reason, str(error))
+        for number, first in enumerate(content.files):
+            watch = _Watch(self._account)
+            try:
+                await self._download(first, staging, watch.on_event)
+            except DiskFull:
+                raise
+            except (LocalRefusal, OSError) as error:  # of this place; the next one may do
+                watch.forget()
+                self._fail(first, error, staging)
+            except PeerError as error:
+                watch.forget()
+                for file in content.files[number:]:
+                    self._account.failed(file, error.reason, str(error))
+                return
+            else:
+                self._account.named(first)
+                for file in content.files[number + 1 :]:
+                    await self._copy(first, file, staging, writer)
+                return
+
+    def _fail(self, file: int, error: LocalRefusal | OSError, staging: Staging) -> None:
+        """Raises DiskFull."""
+        if isinstance(error, LocalRefusal):
+            self._account.failed(file, error.reason, str(error))
             return
-        except OSError as error:
-            watch.forget()
-            for file in content.files:
-                self._account.failed(file, "TARGET_UNWRITABLE", str(error.strerror))
-            return
-        self._account.named(first)
-        for file in others:
-            await self._copy(first, file, staging, writer)
+        if error.errno in FULL:
+            raise disk_error(staging.ground, error) from None
+        self._account.verified_bytes += self._files[file].size_bytes
+        self._account.unstorable(file, error)
 
     async def _copy(self, first: int, file: int, staging: Staging, writer: Writer) -> None:
         row = self._files[file]
         try:
             name = await copied(staging, self._places[first], self._places[file], row.digest)
         except OSError as error:
-            raise disk_error(staging.ground, error) from None
+            self._fail(file, error, staging)
+            return
         if name is None:
             message = f"{self._places[first]}, which has the same content, was changed meanwhile"
             self._account.failed(file, "CONTENT_CHANGED", message)
@@ -91,7 +108,7 @@ class LargeContents:
 
 async def copied(staging: Staging, origin: str, place: str, digest: bytes) -> str | None:
     """The temporary name of a copy of what stands at the origin; None: that has another digest."""
-    return await asyncio.to_thread(staging.copy, origin, place, digest)
+    return await until_stopped(partial(staging.copy, origin, place, digest))
 
 
 class _Watch:

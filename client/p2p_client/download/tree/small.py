@@ -24,6 +24,8 @@ TICK_SECONDS = 0.25
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 4.0
 MOST_STRIKES = 4
+MOST_SOURCES = 16
+"""So many are asked at once, however many have it: each costs a connection and some messages."""
 MOST_LIES = 16
 """So many contents of a source may be wrong, by a rotten disk perhaps, before it is left alone."""
 HOPELESS_SECONDS = 1.0
@@ -66,8 +68,10 @@ class SmallContents:
         self._handout = Handout([content.size_bytes for content in contents], most_bytes)
         self._sources: dict[PeerId, PackedSource] = {}
         self._tasks: dict[Call, asyncio.Task[None]] = {}
+        self._storing: dict[PeerId, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._lies: Counter[PeerId] = Counter()
+        self._asked_in_vain: Counter[PeerId] = Counter()  # rounds that left something over
         self._failures: dict[Call, SourceError] = {}
         self._why: dict[int, str] = {}  # the last that went wrong, by content
         self._given = 0
@@ -102,11 +106,14 @@ class SmallContents:
                 await self._givers.locate_again(self._handout.free())
 
     def _offer(self, connect: Connect) -> None:
-        self._sources = {
-            peer_id: connect(source)
+        willing = [
+            source
             for peer_id, source in self._givers.sources.items()
             if self._lies[peer_id] < MOST_LIES
-        }
+        ]
+        willing.sort(key=lambda source: self._asked_in_vain[source.peer_id])
+        self._sources = {source.peer_id: connect(source) for source in willing[:MOST_SOURCES]}
+        self._asked_in_vain.update(self._sources.keys())
         self._givers.offer(self._handout, len(self._contents))
         for peer_id in self._givers.sources.keys() - self._sources.keys():
             self._handout.withdraw(peer_id)
@@ -164,14 +171,16 @@ class SmallContents:
 
     async def _carry_out(self, call: Call, source: PackedSource, tasks: asyncio.TaskGroup) -> None:
         asked = [self._asked(content) for content in call.contents]
-        storing: asyncio.Task[None] | None = None
         try:
             async with aclosing(source.fetch(asked, partial(self._queued, source))) as messages:
                 async for came in messages:
+                    before = self._storing.get(call.source)
+                    # Before anything is awaited: whoever is cancelled meanwhile loses nothing.
                     arrived = self._take(call, source, came)
-                    if storing is not None:
-                        await asyncio.wait({storing})  # what it raised, the group tells
                     storing = tasks.create_task(self._store(arrived, source))
+                    self._storing[call.source] = storing
+                    if before is not None:
+                        await asyncio.wait({before})  # what it raised, the group tells
                     if call.is_done:
                         break
         except SourceError as error:
@@ -184,8 +193,6 @@ class SmallContents:
             del self._tasks[call]
             self._handout.closed(call)
             self._changed.set()
-        if storing is not None:
-            await asyncio.wait({storing})
 
     def _queued(self, source: PackedSource, place: Place) -> None:
         self._account.tally.queued(source.source, place, time.monotonic())
@@ -206,7 +213,7 @@ class SmallContents:
         return arrived
 
     async def _store(self, arrived: Sequence[Arrived], source: PackedSource) -> None:
-        """While the next message comes."""
+        """While the next message comes, of this call or of the one after."""
         bad = set(await self._writer.put(arrived)) if arrived else set()
         for content in bad:
             self._lie(content, source)

@@ -10,6 +10,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from importlib import metadata
 from typing import TypeVar
@@ -178,13 +179,16 @@ class DirectoryClient:
 
     async def query(
         self, query: Query, page_size: int, page_token: str = ""
-    ) -> tuple[list[ListedResource], str]:
-        """A page of resources, and the token of the next one; an empty token: this was the last."""
+    ) -> tuple[Callable[[], list[ListedResource]], str]:
+        """A page of resources, and the token of the next one; an empty token: this was the last.
+
+        The page is decoded when it is called: who wants the next one asks for that first.
+        """
         request = to_wire.query(query, page_size, page_token)
         answer = await self._anywhere(
             lambda link: link.call(link.stub.Query, request, PAGE_SECONDS, self._token)
         )
-        return from_wire.resources(answer), from_wire.page_token(answer.next_page_token)
+        return partial(from_wire.resources, answer), from_wire.page_token(answer.next_page_token)
 
     async def list_peers(self, user: str, page_token: str = "") -> tuple[list[ListedPeer], str]:
         """A page of the peers online, of one user where named, and the token of the next one."""

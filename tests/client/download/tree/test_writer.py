@@ -42,7 +42,7 @@ async def test_what_was_verified_gets_its_name_and_nothing_temporary_is_left(
             with suppress(asyncio.CancelledError):
                 await putting
             staging.may_go_on.set()
-        writer.close()
+        await writer.close()
 
     names = {path.name: path.read_bytes() for path in (tmp_path / "tree").iterdir()}
     assert names == {"a": b"x0", "b": b"x1"}

@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 from p2p_client.download.place import Place, rename_without_clobbering, unwritable
@@ -19,6 +20,7 @@ from p2p_client.errors import TargetUnwritable
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOVED_AWAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 MOST_FOLDERS_HELD = 64
 
 
@@ -143,13 +145,35 @@ class Ground:
                 return False
             return True
 
+    def disks_of(self, folders: Iterable[str]) -> list[int]:
+        """A descriptor of one folder on each disk that these lie on (below the ground something
+        may be mounted), to be closed by the caller. Raises OSError."""
+        found: dict[int, int] = {}
+        try:
+            for folder in folders:
+                with self._guard:
+                    fd = self._folder(folder)
+                    disk = os.fstat(fd).st_dev
+                    if disk not in found:
+                        found[disk] = os.dup(fd)
+        except OSError:
+            for fd in found.values():
+                os.close(fd)
+            raise
+        return list(found.values())
+
     def sync_folders(self) -> None:
-        """Makes the names given since the last time durable, one folder at a time."""
+        """Makes the names given since the last time durable, one folder at a time. A folder that
+        somebody has moved away is left alone. Raises OSError."""
         with self._guard:
             changed, self._changed = self._changed, set()
         for folder in changed:
-            with contextlib.suppress(FileNotFoundError), self._guard:
-                os.fsync(self._folder(folder))
+            try:
+                with self._guard:
+                    os.fsync(self._folder(folder))
+            except OSError as error:
+                if error.errno not in _MOVED_AWAY:
+                    raise
 
     def _folder(self, folder: str, *, make: bool = False) -> int:
         """Its descriptor, which others may close later: use it under the guard."""

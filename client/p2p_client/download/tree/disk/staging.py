@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 
 from blake3 import blake3
@@ -24,7 +25,7 @@ from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.errors import DiskFull, PeerError, TransferFailed
 
 FEW = 16
-"""So many files are synced one by one; for more, all of the file system at once is cheaper."""
+"""So many files are synced one by one; for more, the whole of each disk at once is cheaper."""
 _SUFFIX = ".p2p-part"
 _COPY_BYTES = 1 << 20
 _MOST_LEFT = 10_000
@@ -74,8 +75,9 @@ class Staging:
             os.close(fd)
         return name
 
-    def copy(self, origin: str, place: str, digest: bytes) -> str | None:
-        """A copy of what stands at one place, beside another; None: it has another digest.
+    def copy(self, origin: str, place: str, digest: bytes, stop: threading.Event) -> str | None:
+        """A copy of what stands at one place, beside another; None: it has another digest, or the
+        copying was stopped.
 
         Raises OSError.
         """
@@ -86,14 +88,14 @@ class Staging:
             name, target = self._create(place)
             stack.callback(os.close, target)
             try:
-                while data := os.read(source, _COPY_BYTES):
+                while not stop.is_set() and (data := os.read(source, _COPY_BYTES)):
                     hasher.update(data)
                     while data:
                         data = data[os.write(target, data) :]
             except OSError:
                 self.discard(name, place)
                 raise
-        if hasher.digest() == digest:
+        if hasher.digest() == digest and not stop.is_set():
             return name
         self.discard(name, place)
         return None
@@ -101,9 +103,15 @@ class Staging:
     def sync(self, written: Sequence[tuple[str, str]]) -> None:
         """Makes files durable, each known by its name and its place. Raises OSError."""
         if self._syncfs is not None and len(written) > FEW:
-            if self._syncfs(self._fd):
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+            disks = self.ground.disks_of({place.rpartition("/")[0] for _, place in written})
+            try:
+                for fd in disks:
+                    if self._syncfs(fd):
+                        code = ctypes.get_errno()
+                        raise OSError(code, os.strerror(code))
+            finally:
+                for fd in disks:
+                    os.close(fd)
             return
         for name, place in written:
             fd = self.ground.open_beside(name, place)
@@ -153,7 +161,7 @@ class Staging:
             with contextlib.suppress(OSError):
                 for name in self.ground.names_in(folder):
                     if ours.fullmatch(name):
-                        self.ground.remove_beside(name, f"{folder}/" if folder else "")
+                        self.discard(name, f"{folder}/" if folder else "")
 
 
 def staging_names(target: str) -> tuple[str, str]:

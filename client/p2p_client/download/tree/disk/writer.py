@@ -1,10 +1,12 @@
 """Small contents from memory to their places: verified, written, made durable in batches, named.
 
-Two threads: one verifies and writes what comes next while the other makes the batch before durable
-and gives its files their names. So what the network brings is bounded by what the disk takes.
+Two threads: one verifies, writes and gives names; the other only waits for the disk to make a batch
+durable. Were names given in the second one, each would wait for the interpreter at every call that
+the other makes. What the network brings is bounded by what the disk takes.
 """
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +17,7 @@ from blake3 import blake3
 from p2p_client.download.part.assembly import settled
 from p2p_client.download.part.disk import FULL
 from p2p_client.download.tree.disk.staging import Staging, disk_error
+from p2p_client.download.tree.disk.threads import outlasted
 from p2p_client.errors import PeerError
 
 BATCH_FILES = 1_024
@@ -49,7 +52,8 @@ class Writer:
         self._staging = staging
         self._places = places
         self._watch = watch
-        self._threads = ThreadPoolExecutor(2, "p2p-tree")
+        self._thread = ThreadPoolExecutor(1, "p2p-tree")
+        self._syncing = ThreadPoolExecutor(1, "p2p-tree-sync")
         self._written: list[tuple[str, int]] = []  # temporary name, file
         self._written_bytes = 0
         self._writing = asyncio.Lock()
@@ -63,7 +67,7 @@ class Writer:
         Raises DiskFull, TransferFailed.
         """
         async with self._writing:
-            self._putting = self._threads.submit(self._write_here, arrived)
+            self._putting = self._thread.submit(self._write_here, arrived)
             done = await settled(asyncio.wrap_future(self._putting))
             self._putting = None
             self._written += done.written
@@ -95,7 +99,7 @@ class Writer:
         self._named_at = asyncio.get_running_loop().time()
         if batch:
             loop = asyncio.get_running_loop()
-            self._naming = loop.run_in_executor(self._threads, self._name_here, batch)
+            self._naming = loop.run_in_executor(self._syncing, self._name_here, batch)
 
     async def _settle(self) -> None:
         naming, self._naming = self._naming, None
@@ -120,19 +124,28 @@ class Writer:
             await self._name()
             await self._settle()
         loop = asyncio.get_running_loop()
-        await settled(loop.run_in_executor(self._threads, self._staging.ground.sync_folders))
+        try:
+            await settled(loop.run_in_executor(self._syncing, self._staging.ground.sync_folders))
+        except OSError as error:
+            raise disk_error(self._staging.ground, error) from None
 
-    def close(self) -> None:
-        """Names what was verified, whatever has happened. Blocks for as long as a batch takes."""
-        self._threads.shutdown(wait=True)
+    async def close(self) -> None:
+        """Names what was verified, whatever has happened. Takes as long as a batch does, also for
+        one who is cancelled: until then its threads work below the ground."""
+        if self._naming is not None:  # failed, or nobody asked how it went
+            self._naming.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await outlasted(asyncio.get_running_loop().run_in_executor(None, self._close_here))
+
+    def _close_here(self) -> None:
+        self._syncing.shutdown(wait=True)
+        self._thread.shutdown(wait=True)
         if self._putting is not None and self._putting.exception() is None:
             # Its `put` was cancelled: these would be left under names that nobody knows.
             self._written += self._putting.result().written
         if self._written:
-            try:
-                self._name_here(self._written)
-            except PeerError:
-                return  # the error that brought us here is the one to tell
+            with contextlib.suppress(PeerError):  # the one that brought us here is to be told
+                self._sync_here(self._written)
+                self._publish_here(self._written)
         self._written = []
 
     def _is_batch(self) -> bool:
@@ -163,10 +176,20 @@ class Writer:
         return done
 
     def _name_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
+        self._sync_here(batch)
+        return self._thread.submit(self._publish_here, batch).result()
+
+    def _sync_here(self, batch: Sequence[tuple[str, int]]) -> None:
+        """Raises DiskFull, TransferFailed: then nothing is left of the batch."""
+        written = [(name, self._places[file]) for name, file in batch]
         try:
-            self._staging.sync([(name, self._places[file]) for name, file in batch])
+            self._staging.sync(written)
         except OSError as error:
+            for name, place in written:
+                self._staging.discard(name, place)
             raise disk_error(self._staging.ground, error) from None
+
+    def _publish_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
         outcomes: list[tuple[int, OSError | None]] = []
         for name, file in batch:
             try:

@@ -1,0 +1,36 @@
+"""Waiting for threads that work below a held folder: it is not let go of before they have ended."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def outlasted(working: asyncio.Future[T], stop: threading.Event | None = None) -> T:
+    """The result of what runs in a thread. One who is cancelled waits for its end all the same.
+
+    Args:
+        stop: set then, so that the end comes soon.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError as error:
+            cancelled = error
+            if stop is not None:
+                stop.set()
+    if cancelled is None:
+        return working.result()
+    if not working.cancelled():
+        working.exception()  # seen; it is not what ended this
+    raise cancelled
+
+
+async def until_stopped(work: Callable[[threading.Event], T]) -> T:
+    """The result of work in a thread, which is told to stop when its caller is cancelled."""
+    stop = threading.Event()
+    working = asyncio.get_running_loop().run_in_executor(None, work, stop)
+    return await outlasted(working, stop)
