@@ -53,8 +53,6 @@ class Download:
                 self._tell_quarters()
             case SourceFailed():
                 self._tell(f"{self._name}: {failed_line(event)}")
-            case Finished():
-                self._tell(f"Done: {finished_line(event)}")
 
     def _percent(self) -> int:
         return self._verified_bytes * 100 // self._size_bytes if self._size_bytes else 100
@@ -89,9 +87,10 @@ class Background:
 
         async def fetch() -> None:
             try:
-                await work(download.on_event)
+                finished = await work(download.on_event)
             finally:
                 self._places.discard(place)
+            self._tell(f"Done: {finished_line(finished)}")  # and then it does not run any more
 
         self._start(fetch(), download.line, f"Not downloaded: {download.place.name}")
 
