@@ -5,8 +5,6 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
 
-import ifaddr
-
 from p2p_client.config import Address
 from p2p_client.models import Endpoint
 from p2p_client.net.checks import Literal, is_dialable, lawful_endpoint, parse_literal
@@ -48,6 +46,8 @@ async def candidate_endpoints(
 
 def _interface_hosts(with_ipv6: bool) -> list[str]:
     """IPv4 first: where both work it is the one more often open between two peers."""
+    import ifaddr  # it asks a program of the system's for the C library, at once
+
     literals = _literals(
         ip.ip if isinstance(ip.ip, str) else ip.ip[0]
         for adapter in ifaddr.get_adapters()
