@@ -119,30 +119,34 @@ async def _get(settings: "Settings", printer: "Output", view: "DownloadView", wi
             await (peer.listen() if wish.seed else peer.join())
             tell_first_contact(peer, view.say)
             found = await _awaited(peer, view, wish) if wish.wait else wish.target
-            done = await peer.download(
-                found,
-                owner=wish.owner,
-                output=wish.output,
-                directory=wish.directory,
-                overwrite=wish.overwrite,
-                seed=wish.seed,
-                on_event=view.show,
-            )
-            printer.result(finished_line(done))
-            if wish.seed:
-                await go_on(peer, printer)
+            try:
+                done = await peer.download(
+                    found,
+                    owner=wish.owner,
+                    output=wish.output,
+                    directory=wish.directory,
+                    overwrite=wish.overwrite,
+                    seed=wish.seed,
+                    on_event=view.show,
+                )
+                printer.result(finished_line(done))
+                if wish.seed:
+                    await _go_on(peer, printer)
+            finally:
+                # From the moment on at which it was told as finished: then one may be stopped.
+                if wish.seed and view.finished:
+                    printer.record({"event": "stopped", "uploaded_bytes": peer.uploaded_bytes})
 
 
-async def go_on(peer: "Peer", output: "Output") -> None:
+async def _go_on(peer: "Peer", output: "Output") -> None:
     """Shares until told to stop."""
-    from p2p_client.cli.commands.share import tell_stopped, unreachable_sentence
+    from p2p_client.cli.commands.share import unreachable_sentence
 
-    with tell_stopped(peer, output):
-        ready = await peer.share()
-        if ready.endpoint is None:
-            output.notice(unreachable_sentence(ready))
-        output.hint("Others can fetch it from here. Ctrl-C stops.")
-        await peer.stopped()
+    ready = await peer.share()
+    if ready.endpoint is None:
+        output.notice(unreachable_sentence(ready))
+    output.hint("Others can fetch it from here. Ctrl-C stops.")
+    await peer.stopped()
 
 
 async def _awaited(peer: "Peer", view: "DownloadView", wish: "Wish") -> "Content":
