@@ -17,7 +17,7 @@ from h2.config import H2Configuration
 from h2.settings import SettingCodes, Settings
 
 from p2p_client.net.stream.call_status import CallStatus
-from p2p_client.net.stream.frames import Frame, Frames
+from p2p_client.net.stream.frames import Event, Frame, Frames
 from p2p_client.net.stream.messages import Filled, Message, Messages, StreamBroken
 from p2p_client.net.stream.wire import ConnectionGone, Wire
 
@@ -28,6 +28,9 @@ _WINDOW_UPDATE = struct.Struct(">BHBBII")  # length (3 bytes), type, flags, stre
 _WINDOW_UPDATE_TYPE = 0x8
 _GOAWAY_TYPE = 0x7
 _FRAME_HEADER_BYTES = 9
+_FEW_BYTES = 64
+"""Read at once where less is wanted: what stands between the content of two messages, which would
+take six reads; the beginning of the content that comes with it is copied to its place."""
 
 
 class Connection:
@@ -41,6 +44,8 @@ class Connection:
         self.is_reusable = True
         self.was_kept = False  # since an earlier call
         self.wire = wire
+        self._few = memoryview(bytearray(_FEW_BYTES))
+        self._unread = self._few[:0]
         self._authority = authority
         self.window_bytes = window_bytes
         config = H2Configuration(client_side=True, header_encoding=None)
@@ -86,6 +91,18 @@ class Connection:
         if waiting := self._h2.data_to_send():
             self.wire.send(waiting)
 
+    def read_few(self) -> memoryview:
+        """What is there of the next few bytes, perhaps nothing; to be used before the next call.
+
+        Raises ConnectionGone.
+        """
+        few, self._unread = self._unread, self._few[:0]
+        return few or self._few[: self.wire.read_some(self._few)]
+
+    def unread(self, few: memoryview) -> None:
+        """Gives back the rest of what `read_few` gave."""
+        self._unread = few
+
     def judge(self, frame: Frame) -> list[h2.events.Event]:
         """What a frame means. Raises ConnectionGone, StreamBroken."""
         try:
@@ -121,10 +138,7 @@ class Call:
     def read(self) -> list[Filled | Message]:
         """Reads once, for at most a tick. Raises ConnectionGone, StreamBroken."""
         found: list[Filled | Message] = []
-        count = self._connection.wire.read_into(self._frames.room())
-        if not count:
-            return found
-        for event in self._frames.took(count):
+        for event in self._events():
             if isinstance(event, Frame):
                 self._heed(event)
             else:
@@ -140,6 +154,19 @@ class Call:
         if self._frames.has_ended and self.status is None:
             raise StreamBroken("it ended the stream without a status")
         return found
+
+    def _events(self) -> Iterator[Event]:
+        room = self._frames.room()
+        if len(room) > _FEW_BYTES:
+            yield from self._frames.took(self._connection.wire.read_into(room))
+            return
+        few = self._connection.read_few()
+        while few and self.status is None:
+            room = self._frames.room()[: len(few)]
+            room[:] = few[: len(room)]
+            few = few[len(room) :]
+            yield from self._frames.took(len(room))
+        self._connection.unread(few)  # behind the end it is the connection's
 
     def _heed(self, frame: Frame) -> None:
         if frame.encoded[3] == _GOAWAY_TYPE:

@@ -39,14 +39,16 @@ class Wire:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.scheme = "http"
-        self._receive: Callable[[memoryview], int]
+        self._receive: Callable[[memoryview], int]  # all of the room, where one call can do that
+        self._receive_some: Callable[[memoryview], int]
         if isinstance(sock, ssl.SSLSocket):
             sock.settimeout(TICK_SECONDS)
             read: Callable[[int, memoryview], int] = sock.read  # type: ignore[assignment]  # a count
             self.scheme, self._receive = "https", partial(_decrypt_into, read)
+            self._receive_some = self._receive
         else:
             _let_the_system_wait(sock)
-            self._receive = partial(_fill, sock.recv_into)
+            self._receive, self._receive_some = partial(_fill, sock.recv_into), sock.recv_into
 
     @classmethod
     def open(cls, endpoint: Endpoint, server_name: str, context: ssl.SSLContext | None) -> "Wire":
@@ -82,6 +84,17 @@ class Wire:
             self._sock.sendall(data)
         except OSError as error:
             raise ConnectionGone(_why(error)) from error
+
+    def read_some(self, room: memoryview) -> int:
+        """Reads what is there, into the room; 0: nothing came for a tick. Raises ConnectionGone."""
+        try:
+            if count := self._receive_some(room):
+                return count
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
+            return 0
+        except OSError as error:
+            raise ConnectionGone(_why(error)) from error
+        raise ConnectionGone("closes the connection")
 
     def read_into(self, room: memoryview) -> int:
         """Fills the room, or as much of it as comes within a tick or so. Raises ConnectionGone."""

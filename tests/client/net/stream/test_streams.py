@@ -90,6 +90,30 @@ async def test_more_than_several_windows_arrive_and_the_connection_is_used_again
     assert numbers == [1] * 5
 
 
+@pytest.mark.parametrize("cut", [0, 1, 9, 10, 17])
+async def test_what_follows_the_end_of_a_call_is_heard_in_the_next_one(
+    streams: Streams, cut: int
+) -> None:
+    numbers: list[int] = []
+
+    async def answer(call: RawCall) -> None:
+        numbers.append(call.number)
+        if len(numbers) > 1:
+            call.writer.write(ping()[cut:])
+        await call.headers()
+        await call.data(message(CONTENT[:100_000]))
+        call.connection.send_headers(call.stream_id, OK_TRAILERS, end_stream=True)
+        call.writer.write(call.connection.data_to_send() + ping()[:cut])
+        await call.writer.drain()
+
+    async with raw_source(answer) as endpoint:
+        for _ in range(3):
+            content, status = await content_of(opened(streams, endpoint))
+            assert (content, status.code) == (CONTENT[:100_000], 0)
+
+    assert numbers == [1] * 3
+
+
 async def test_a_kept_connection_that_was_closed_meanwhile_is_made_anew(streams: Streams) -> None:
     async def answer(call: RawCall) -> None:
         await send_all(call)
