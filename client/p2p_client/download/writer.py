@@ -14,7 +14,10 @@ from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
 from p2p_client.errors import BadPiece
 
-_MOST_JOBS = 2
+_OWN_JOBS = 2
+"""Of each stream, whatever others do: one thread waits for the disk while another hashes."""
+_MOST_JOBS = 6
+"""Of all streams of a download together, beyond their own: one stream alone takes more threads."""
 _MOST_VIEWS = 512  # below IOV_MAX, and a bound on what tiny chunks cost
 
 
@@ -96,9 +99,11 @@ class PieceWriter:
             if ended is not None:
                 self._verified(ended)
 
+    def _is_busy(self) -> bool:
+        return len(self._jobs) >= _OWN_JOBS and self._assembly.writing_count >= _MOST_JOBS
+
     async def _hand_over(self, ended: PieceIndex | None) -> None:
-        # Two pieces at once, for one thread waits for the disk at times; but one batch of a piece.
-        while len(self._jobs) >= _MOST_JOBS or (self._jobs and self._jobs[-1].ended is None):
+        while self._jobs and (self._is_busy() or self._jobs[-1].ended is None):
             await self._settle_oldest()
         start = self._offset - self._batch_bytes
         done = self._assembly.write(start, self._batch, self._hasher, ended is not None)

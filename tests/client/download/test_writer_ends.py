@@ -21,12 +21,18 @@ class Threads:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.under_way: list[asyncio.Future[bool]] = []
+        self.writing_count = 0
 
     def write(
         self, offset: int, views: Sequence[memoryview], hasher: blake3, ends_piece: bool
     ) -> asyncio.Future[bool]:
         self.under_way.append(asyncio.get_running_loop().create_future())
+        self.writing_count += 1
         return self.under_way[-1]
+
+    def end(self, number: int) -> None:
+        self.writing_count -= 1
+        self.under_way[number].set_result(True)
 
 
 async def test_a_stream_with_a_bad_piece_is_not_over_before_its_other_writes_are() -> None:
@@ -51,6 +57,33 @@ async def test_a_stream_with_a_bad_piece_is_not_over_before_its_other_writes_are
 
     assert not was_over
     assert verified == []
+
+
+async def test_a_stream_alone_has_more_threads_than_one_beside_others() -> None:
+    size = piece_size_of(1)
+    threads = Threads(Manifest(20 * size, size, bytes(20 * HASH_BYTES)))
+
+    async def start(writer: PieceWriter) -> asyncio.Task[None]:
+        taking = asyncio.create_task(writer.take(memoryview(bytes(8 * size))))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return taking
+
+    first = PieceWriter(cast(Assembly, threads), 0, lambda _: None)
+    second = PieceWriter(cast(Assembly, threads), 10 * size, lambda _: None)
+
+    taking = [await start(first)]
+    of_first = len(threads.under_way)
+    taking.append(await start(second))
+    of_second = len(threads.under_way) - of_first
+
+    assert (of_first, of_second) == (6, 2)
+    while not all(task.done() for task in taking):  # each goes on as its own end
+        for number, done in enumerate(threads.under_way):
+            if not done.done():
+                threads.end(number)
+        await asyncio.sleep(0)
+    assert len(threads.under_way) == 16
 
 
 def test_what_was_read_back_with_what_lies_before_it_is_not_kept() -> None:

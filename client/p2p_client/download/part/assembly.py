@@ -42,6 +42,7 @@ class Assembly:
         self.unsaved_bytes = 0
         self.is_doubtful = False  # some of the whole was hashed from what the disk gave back
         self.is_shown = False  # others read what is held
+        self.writing_count = 0  # batches that are with threads
         self._part = part
         self._manifest_digest = manifest.digest()
         self._threads = threads
@@ -91,9 +92,15 @@ class Assembly:
         DiskFull, TransferFailed. Wait for it with `settled`.
         """
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(
+        writing = loop.run_in_executor(
             self._threads, self._write_here, offset, views, hasher, ends_piece
         )
+        self.writing_count += 1
+        writing.add_done_callback(self._wrote)
+        return writing
+
+    def _wrote(self, _: object) -> None:
+        self.writing_count -= 1
 
     # -- the whole
 
