@@ -1,5 +1,7 @@
 """Bytes are only ever given from the file that was hashed, found below its root, unchanged."""
 
+import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -169,3 +171,32 @@ def test_failing_to_open_leaves_no_descriptor(top: Path) -> None:
             HashedFile(Location(top, below), wrong)
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_the_system_has_in_memory_is_read_at_once(top: Path) -> None:
+    with contextlib.closing(opened(top)) as file:
+        content = file.read(0, file.size_bytes)  # now it has it
+
+        assert file.read_cached(1, 3, b"head") in (b"head" + content[1:4], None)
+
+
+def test_what_cannot_be_read_at_once_is_left_to_the_usual_read(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_at_once(*_: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+    with contextlib.closing(opened(top)) as file:
+        monkeypatch.setattr(os, "preadv", not_at_once)
+
+        assert file.read_cached(0, 1) is None
+
+
+def test_nothing_is_read_at_once_from_a_file_that_changed(top: Path) -> None:
+    with contextlib.closing(opened(top)) as file:
+        file.read(0, 1)
+        (top / "sub" / "f").write_bytes(b"something else")
+
+        with pytest.raises(ContentChanged):
+            assert file.read_cached(0, 1) is None
+            file.read(0, 1)  # where nothing can be read at once

@@ -107,11 +107,14 @@ def signature_of(location: Location) -> Signature:
     return Signature.of(status)
 
 
+_WITHOUT_WAITING: int = getattr(os, "RWF_NOWAIT", 0)  # Linux
+
+
 class HashedFile:
     """An open file that had one signature when it was hashed; gives bytes only as long as it has.
 
-    All methods but `close` block; call them from a thread. Raises from all of them: ContentChanged,
-    ContentUnreadable.
+    All methods but `close` and `read_cached` wait for the disk; call them from a thread. Raises from
+    all but `close`: ContentChanged, ContentUnreadable.
     """
 
     def __init__(self, location: Location, signature: Signature) -> None:
@@ -138,6 +141,7 @@ class HashedFile:
     def read(self, offset: int, length: int, head: bytes = b"") -> bytes:
         """Exactly these bytes, which lie within the size, behind `head`. Checked after they were
         read: what is returned was read from a file that had not changed until then."""
+        self._allow(offset, offset + length)
         found, room = new_bytes(head, length)
         with self._borrowed() as descriptor:
             while room:
@@ -147,6 +151,22 @@ class HashedFile:
                     raise ContentChanged("the file got shorter")
                 offset += count
                 room = room[count:]
+            self._check(descriptor)
+        return found
+
+    def read_cached(self, offset: int, length: int, head: bytes = b"") -> bytes | None:
+        """As `read`, where the system has all of it in memory; else None, at once."""
+        self._allow(offset, offset + length)
+        if not _WITHOUT_WAITING:
+            return None
+        found, room = new_bytes(head, length)
+        with self._borrowed() as descriptor:
+            try:
+                count = os.preadv(descriptor, [room], offset, _WITHOUT_WAITING)
+            except OSError:  # not there, or not to be had in this way: the usual one tells
+                return None
+            if count < length:
+                return None
             self._check(descriptor)
         return found
 
@@ -182,6 +202,9 @@ class HashedFile:
             self._readers -= 1
             if self._is_closed and self._readers == 0:
                 os.close(self._descriptor)
+
+    def _allow(self, offset: int, end: int) -> None:
+        """Raises a ContentError when the bytes [offset, end) are not to be read."""
 
     def _check(self, descriptor: int) -> None:
         with told_apart():

@@ -118,9 +118,8 @@ class _VerifiedPieces(HashedFile):
     def size_bytes(self) -> int:
         return self._partial.manifest.size_bytes
 
-    def read(self, offset: int, length: int, head: bytes = b"") -> bytes:
-        self._partial.require(offset, offset + length)
-        return super().read(offset, length, head)
+    def _allow(self, offset: int, end: int) -> None:
+        self._partial.require(offset, end)
 
     def check(self) -> None:
         with self._borrowed() as descriptor:
