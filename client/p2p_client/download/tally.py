@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from p2p_client.download.events import Event, Progress, Queued, SourceFailed
-from p2p_client.download.waiting import Place, Telling
+from p2p_client.download.sources.waiting import Place, Telling
 from p2p_client.errors import SourceError
 from p2p_client.models import PeerId, Source
 

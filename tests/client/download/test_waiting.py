@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.support.downloads import Downloads, some_bytes
 from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 
-from p2p_client.download import waiting
 from p2p_client.download.events import Queued
-from p2p_client.download.waiting import LONGEST_WAIT_SECONDS, Place, Telling, Wait
+from p2p_client.download.sources import waiting
+from p2p_client.download.sources.waiting import LONGEST_WAIT_SECONDS, Place, Telling, Wait
 from p2p_client.errors import TransferFailed
 
 MIB = 1 << 20

@@ -15,8 +15,8 @@ import grpc
 
 from p2p.v1 import peer_pb2, types_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
-from p2p_client.download.fetcher import QUEUED, STALLED, Fetcher, place_of
-from p2p_client.download.waiting import Place, Wait
+from p2p_client.download.sources.fetcher import QUEUED, STALLED, Fetcher, place_of
+from p2p_client.download.sources.waiting import Place, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Digest, Holding, ManifestDigest, Source
 from p2p_client.net.status import source_error

@@ -17,7 +17,7 @@ from p2p.v1.peer_pb2_grpc import PeerServiceStub
 from p2p_client.content.manifest import Manifest, ManifestInvalid, PieceIndex
 from p2p_client.download.partial.watching import watch_pieces
 from p2p_client.download.picker.pieces import Pieces
-from p2p_client.download.waiting import Place, Wait
+from p2p_client.download.sources.waiting import Place, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
@@ -30,7 +30,7 @@ from p2p_client.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_client.download.reports import Reports
+    from p2p_client.download.sources.reports import Reports
     from p2p_client.net.channels import PeerChannels
 
 _FETCH_FILE = "/p2p.v1.PeerService/FetchFile"
