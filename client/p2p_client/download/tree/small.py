@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
-from p2p_client.download.sources.waiting import Place
+from p2p_client.download.sources.waiting import QueuePlace
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.writer import Arrived, Writer
 from p2p_client.download.tree.givers import Givers
@@ -194,7 +194,7 @@ class SmallContents:
             self._handout.closed(call)
             self._changed.set()
 
-    def _queued(self, source: PackedSource, place: Place) -> None:
+    def _queued(self, source: PackedSource, place: QueuePlace) -> None:
         self._account.tally.queued(source.source, place, time.monotonic())
 
     def _take(self, call: Call, source: PackedSource, came: Came) -> list[Arrived]:
