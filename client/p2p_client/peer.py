@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from p2p_client.config import Address, Settings
 from p2p_client.download.events import Event, Finished
-from p2p_client.download.place import safe_name
+from p2p_client.download.place.names import safe_name
 from p2p_client.download.tree.events import TreeEvent, TreeFinished
 from p2p_client.download.tree.plan import Tree
 from p2p_client.errors import LocalRefusal, PeerError, UsageError

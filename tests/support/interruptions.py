@@ -15,7 +15,7 @@ from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 
 from p2p_client.download.part.claim import part_names
 from p2p_client.download.part.journal import Journal, JournalFile
-from p2p_client.download.place import Place
+from p2p_client.download.place.place import Place
 from p2p_client.errors import TransferFailed
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from enum import Enum
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.picker.pieces import span
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
-from p2p_client.download.waiting import LONGEST_WAIT_SECONDS
+from p2p_client.download.sources.waiting import LONGEST_WAIT_SECONDS
 from p2p_client.models import PeerId
 
 STEP_SECONDS = 0.1

@@ -11,37 +11,28 @@ A stream takes a range of consecutive pieces. Among whole sources ranges are lon
 soon as there is a partial source there is a swarm: ranges are short, the rarest pieces come first,
 and the whole sources, which everybody asks, are left those that nobody else has.
 
-One that is behind loses the tail of its range to a source that has nothing else to do; one that is
-stuck in its last piece is abandoned for it. `now` is monotonic seconds.
+Whose work an idle source takes over is judged in `picker/overtaking.py`, and carried out here.
+`now` is monotonic seconds.
 """
 
 from dataclasses import dataclass, field
-from typing import NewType
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.picker import spans
+from p2p_client.download.picker.overtaking import Overtaking
 from p2p_client.download.picker.pieces import (
     Pieces,
     first_from,
     length_of_run,
-    length_of_tail,
     span,
     without,
 )
 from p2p_client.download.picker.roster import Roster
-from p2p_client.download.picker.standing import SLOWNESS, Failure, Standing, Stream
+from p2p_client.download.picker.standing import Failure, Standing, Stream, StreamId
 from p2p_client.models import PeerId
 
 __all__ = ["Abandon", "Command", "Failure", "Open", "Plan", "StreamId"]
 
-StreamId = NewType("StreamId", int)
-
-STUCK_SECONDS = 2.0
-"""A stream that gave nothing for this long may lose the piece it is in to an idle source. Doubled
-each time that happens, so that sources that all are slow do not take pieces from each other."""
-LONGEST_STUCK_SECONDS = 64.0
-TAIL_WORTH_SECONDS = 0.5
-"""A tail that its stream would finish within this time is left to it."""
 HUNGER_SECONDS = 2.0
 """How long partial sources are waited for when none of them has a piece that is missing."""
 QUEUE_PAUSE_SECONDS = 1.0
@@ -92,7 +83,7 @@ class Plan:
     _open: dict[StreamId, Stream] = field(init=False, default_factory=dict)
     _roster: Roster = field(init=False)
     _last_stream: int = field(init=False, default=0)
-    _patience: float = field(init=False, default=STUCK_SECONDS)
+    _overtaking: Overtaking = field(init=False, default_factory=Overtaking)
     _fed_at: float | None = field(init=False, default=None)
     _drawn: int = field(init=False)
     _origin: int = field(init=False, default=0)
@@ -247,9 +238,11 @@ class Plan:
             if run is not None:
                 return self._begin_stream(source, *run, now, is_long=not is_swarm)
         for thief, standing in ready[:MOST_THIEVES]:
-            command = self._steal(thief, standing, now) or self._abandon_stuck(standing, now)
-            if command is not None:
+            if command := self._steal(thief, standing, now):
                 return command
+            stuck = self._overtaking.stuck_for(standing, self._open, now)
+            if stuck is not None:
+                return self._end(stuck)
         return None
 
     def _run_for(self, standing: Standing, now: float, *, is_swarm: bool) -> tuple[int, int] | None:
@@ -292,53 +285,14 @@ class Plan:
     # -- who is behind
 
     def _steal(self, thief: PeerId, standing: Standing, now: float) -> Open | None:
-        """The tail of the stream that would end last."""
-        behind: list[tuple[float, StreamId, int]] = []
-        for stream, entry in self._open.items():
-            left = entry.left_to_steal()
-            rate = 0.0 if entry.is_queued else entry.rate(now)
-            if entry.is_abandoned or left <= 0:
-                continue
-            if rate == 0 and not entry.is_queued and now - entry.opened_at < STUCK_SECONDS / 2:
-                continue
-            if rate > 0 and left / rate < TAIL_WORTH_SECONDS:
-                continue
-            tail = spans.tail_length(left, rate, standing.rate)
-            if not standing.is_whole:
-                tail = length_of_tail(standing.claims, entry.stop, tail)
-            if tail:
-                behind.append((-(left / rate) if rate else -1e9, stream, tail))
-        if not behind:
+        found = self._overtaking.tail_for(standing, self._open, now)
+        if found is None:
             return None
-        _, stream, tail = min(behind)
+        stream, tail = found
         victim = self._open[stream]
         first, stop = victim.stop - tail, victim.stop
         self._cut(victim, first)
         return self._begin_stream(thief, first, stop, now, is_long=victim.is_long)
-
-    def _abandon_stuck(self, standing: Standing, now: float) -> Abandon | None:
-        for stream, entry in self._open.items():
-            if (
-                entry.is_abandoned
-                or entry.next_verified >= entry.stop
-                or not standing.can_give(entry.next_verified)
-            ):
-                continue
-            if entry.is_queued:
-                # One who may let us wait as well is no reason to give up a place.
-                if not standing.may_let_wait(now):
-                    return self._end(stream)
-            elif entry.is_stuck(now, self._patience, standing.rate):
-                return self._abandon(stream)
-        return None
-
-    def _abandon(self, stream: StreamId) -> Abandon:
-        self._patience = min(2 * self._patience, LONGEST_STUCK_SECONDS)
-        return self._end(stream)
-
-    def _end(self, stream: StreamId) -> Abandon:
-        self._open[stream].is_abandoned = True
-        return Abandon(stream)
 
     def _make_room(self, now: float, *, is_swarm: bool) -> list[Command]:
         """With every stream taken: a much slower one ends, so that an idle source has its place."""
@@ -349,16 +303,15 @@ class Plan:
         if standing is None:
             return []
         hoped = self._roster.best_rate() if standing.rate is None else standing.rate
-        for stream, entry in self._open.items():
-            if entry.is_abandoned or entry.is_queued or now - entry.opened_at < STUCK_SECONDS:
-                continue
-            if not standing.can_give(entry.next_verified):
-                continue
-            if entry.is_stuck(now, 2 * self._patience, hoped):
-                return [self._abandon(stream)]
-            if hoped > SLOWNESS * entry.rate(now):
-                self._cut(entry, entry.first_untouched)
-        return []
+        slow, stuck = self._overtaking.room_for(standing, hoped, self._open, now)
+        for stream in slow:
+            entry = self._open[stream]
+            self._cut(entry, entry.first_untouched)
+        return [] if stuck is None else [self._end(stuck)]
+
+    def _end(self, stream: StreamId) -> Abandon:
+        self._open[stream].is_abandoned = True
+        return Abandon(stream)
 
     def _draw(self) -> int:
         """A piece index, by chance that the seed decides (Knuth's MMIX generator)."""

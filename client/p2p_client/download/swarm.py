@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 
 from p2p_client.content.manifest import PieceIndex
-from p2p_client.download.fetcher import STALLED, Fetcher
 from p2p_client.download.part.assembly import Assembly
 from p2p_client.download.partial.exhibit import Exhibit
 from p2p_client.download.partial.followers import Followers
 from p2p_client.download.picker.pieces import missing_pieces
 from p2p_client.download.plan import Abandon, Failure, Open, Plan, StreamId
+from p2p_client.download.sources.fetcher import STALLED, Fetcher
+from p2p_client.download.sources.waiting import QueuePlace
 from p2p_client.download.tally import Tally
-from p2p_client.download.waiting import Place
 from p2p_client.download.writer import PieceWriter
 from p2p_client.errors import (
     BadPiece,
@@ -178,7 +178,7 @@ class Swarm:
             self._tally.verified(fetcher.holding.source, manifest.span(index)[1])
             self._tell()
 
-        def queued(place: Place) -> None:
+        def queued(place: QueuePlace) -> None:
             now = time.monotonic()
             self._plan.queued(stream, now)
             self._tally.queued(fetcher.holding.source, place, now)

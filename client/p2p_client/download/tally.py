@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from p2p_client.download.events import Event, Progress, Queued, SourceFailed
-from p2p_client.download.waiting import Place, Telling
+from p2p_client.download.sources.waiting import QueuePlace, Telling
 from p2p_client.errors import SourceError
 from p2p_client.models import PeerId, Source
 
@@ -51,7 +51,7 @@ class Tally:
         endpoint = source.endpoints[0] if source.endpoints else None
         self.repeat(SourceFailed(source.user, source.peer_id, endpoint, error.reason, str(error)))
 
-    def queued(self, source: Source, place: Place, now: float) -> None:
+    def queued(self, source: Source, place: QueuePlace, now: float) -> None:
         """The source lets us wait."""
         if self._places.is_news(source.peer_id, place, now):
             self._on_event(

@@ -10,7 +10,7 @@ from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 from tests.support.libraries import until
 
 from p2p_client.content.manifest import Manifest
-from p2p_client.download.sources import Sources
+from p2p_client.download.sources.sources import Sources
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryUnreachable, TransferFailed
 from p2p_client.models import Digest

@@ -19,7 +19,7 @@ from p2p_client.download.part.journal import (
     parse,
     piece_count,
 )
-from p2p_client.download.place import Place
+from p2p_client.download.place.place import Place
 from p2p_client.models import Digest, ManifestDigest
 
 HEX = st.binary(min_size=32, max_size=32).map(bytes.hex)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p_client.download.place import Place, file_mode, rename_without_clobbering, safe_name
+from p2p_client.download.place.names import safe_name
+from p2p_client.download.place.place import Place, file_mode
+from p2p_client.download.place.rename import rename_without_clobbering
 from p2p_client.errors import LocalRefusal, TargetExists, TargetUnwritable
 
 HOSTILE = [

@@ -12,7 +12,7 @@ from tests.support.libraries import until
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.download import Downloader
-from p2p_client.download.reports import MOST_OF_ONE_SOURCE, Reports
+from p2p_client.download.sources.reports import MOST_OF_ONE_SOURCE, Reports
 from p2p_client.errors import TransferFailed
 from p2p_client.net.channels import PeerChannels
 

@@ -25,7 +25,7 @@ from tests.support.interruptions import (
 from tests.support.libraries import until
 
 from p2p_client.download.part.journal import Journal, JournalFile
-from p2p_client.download.place import Place
+from p2p_client.download.place.place import Place
 from p2p_client.errors import LocalRefusal, TargetExists
 
 pytestmark = pytest.mark.slow

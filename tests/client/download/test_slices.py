@@ -3,7 +3,7 @@
 from tests.support.downloads import Downloads, some_bytes
 from tests.support.fake_source import FakeSource, running
 
-from p2p_client.download.fetcher import Fetcher
+from p2p_client.download.sources.fetcher import Fetcher
 from p2p_client.pace import SLICES_PER_SECOND, Pace
 
 RATE = 2_000_000

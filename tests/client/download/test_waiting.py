@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.support.downloads import Downloads, some_bytes
 from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 
-from p2p_client.download import waiting
 from p2p_client.download.events import Queued
-from p2p_client.download.waiting import LONGEST_WAIT_SECONDS, Place, Telling, Wait
+from p2p_client.download.sources import waiting
+from p2p_client.download.sources.waiting import LONGEST_WAIT_SECONDS, QueuePlace, Telling, Wait
 from p2p_client.errors import TransferFailed
 
 MIB = 1 << 20
@@ -54,11 +54,11 @@ int32 = st.integers(-(1 << 31), (1 << 31) - 1)
 def test_whatever_a_source_says_a_place_makes_sense(
     position: int, count: int, seconds: float | None
 ) -> None:
-    place = Place.within_bounds(position, count, seconds)
+    place = QueuePlace.within_bounds(position, count, seconds)
 
     assert 0 <= place.position < place.waiting_count
     assert place.expected_wait_seconds is None or 0 <= place.expected_wait_seconds < 1e6
-    assert Place.within_bounds(2, 7, 3.5) == Place(2, 7, 3.5)
+    assert QueuePlace.within_bounds(2, 7, 3.5) == QueuePlace(2, 7, 3.5)
 
 
 def test_a_wait_is_over_when_it_was_too_long_and_bytes_begin_another() -> None:
@@ -73,7 +73,7 @@ def test_a_wait_is_over_when_it_was_too_long_and_bytes_begin_another() -> None:
 
 def test_of_each_source_a_new_place_is_told_once_a_second() -> None:
     telling = Telling()
-    place, better = Place(3, 4, None), Place(2, 4, None)
+    place, better = QueuePlace(3, 4, None), QueuePlace(2, 4, None)
 
     assert telling.is_news("a", place, 0.0)
     assert telling.is_news("b", place, 0.1)

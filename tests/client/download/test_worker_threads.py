@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from p2p_client.download.download import worker_threads
+from p2p_client.download.threads import worker_threads
 
 
 async def test_a_thread_that_takes_long_does_not_hold_up_the_event_loop() -> None:

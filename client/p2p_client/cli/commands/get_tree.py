@@ -13,7 +13,7 @@ from p2p_client.cli.run import run, tell_first_contact
 from p2p_client.cli.sizes import show_size
 from p2p_client.cli.trees import TreeView, failure_of, file_record, tree_line
 from p2p_client.config import Settings
-from p2p_client.download.place import safe_name
+from p2p_client.download.place.names import safe_name
 from p2p_client.download.tree.events import TreeFinished
 from p2p_client.download.tree.plan import Tree
 from p2p_client.errors import UsageError

@@ -21,6 +21,7 @@ from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.part.part_file import PartFile
 from p2p_client.download.part.whole import Whole
+from p2p_client.download.threads import settled
 from p2p_client.errors import TransferFailed
 from p2p_client.models import Digest
 
@@ -265,17 +266,6 @@ def _also_to(hasher: blake3, views: Iterable[memoryview]) -> Iterator[memoryview
     for view in views:
         hasher.update(view)
         yield view
-
-
-async def settled(future: asyncio.Future[_T]) -> _T:
-    """The result of what runs in a thread. Cancelling the wait leaves the future alone: it still
-    tells when the thread has stopped."""
-    try:
-        await asyncio.wait({future})
-    except asyncio.CancelledError:
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        raise
-    return future.result()
 
 
 def expected_digest(manifest: Manifest, index: PieceIndex) -> bytes:

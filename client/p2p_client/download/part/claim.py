@@ -6,7 +6,8 @@ import os
 import stat
 
 from p2p_client.download.part.journal import JournalFile
-from p2p_client.download.place import MOST_NAME_BYTES, Place
+from p2p_client.download.place.names import MOST_NAME_BYTES
+from p2p_client.download.place.place import Place
 from p2p_client.errors import LocalRefusal, TargetUnwritable
 from p2p_client.models import Digest
 

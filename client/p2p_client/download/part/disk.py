@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 
-from p2p_client.download.place import Place, unwritable
+from p2p_client.download.place.place import Place, unwritable
 from p2p_client.errors import DiskFull, PeerError, TransferFailed
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

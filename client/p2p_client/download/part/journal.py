@@ -30,7 +30,7 @@ from p2p_client.content.manifest import (
     piece_size_of,
 )
 from p2p_client.content.piece_map import PieceMap
-from p2p_client.download.place import Place
+from p2p_client.download.place.place import Place
 from p2p_client.models import Digest, ManifestDigest
 
 _MAGIC = b"p2p.journal.v1\0\0"

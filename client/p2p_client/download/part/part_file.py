@@ -15,7 +15,7 @@ from p2p_client.download.part.claim import claim, part_names
 from p2p_client.download.part.direct import DirectWrites
 from p2p_client.download.part.disk import FULL, available_bytes, disk_error, disk_full, fallocate
 from p2p_client.download.part.journal import Journal, JournalFile
-from p2p_client.download.place import Place, file_mode
+from p2p_client.download.place.place import Place, file_mode
 from p2p_client.errors import LocalRefusal, PeerError
 from p2p_client.models import Digest, ManifestDigest
 

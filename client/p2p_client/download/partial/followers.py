@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from p2p_client.download.fetcher import Fetcher
 from p2p_client.download.picker.pieces import span
 from p2p_client.download.plan import Plan
+from p2p_client.download.sources.fetcher import Fetcher
 from p2p_client.errors import SourceError, SourceMisbehaved
 from p2p_client.models import PeerId
 

@@ -1,1 +1,1 @@
-"""Policies of a download, pure: which manifest is believed first, which pieces a stream takes."""
+"""Policies of a download, pure: which manifest is believed first, who gives which pieces."""

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NewType
 
 from p2p_client.download.picker.pieces import Pieces
 from p2p_client.models import PeerId
+
+StreamId = NewType("StreamId", int)
 
 MOST_STRIKES = 4
 QUEUE_SECONDS = 10.0

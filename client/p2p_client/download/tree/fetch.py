@@ -18,12 +18,12 @@ from blake3 import blake3
 from p2p_client.config import Settings
 from p2p_client.download.download import PATIENCE_SECONDS, Downloader
 from p2p_client.download.part.disk import FULL
-from p2p_client.download.place import safe_name
+from p2p_client.download.place.names import safe_name
+from p2p_client.download.threads import until_stopped
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.disk.staging import Staging, disk_error
 from p2p_client.download.tree.disk.survey import Survey, survey
-from p2p_client.download.tree.disk.threads import until_stopped
 from p2p_client.download.tree.disk.writer import Arrived, Watch, Writer
 from p2p_client.download.tree.events import TreeEvent, TreeFinished, TreeStarted
 from p2p_client.download.tree.givers import Givers, LocateMany

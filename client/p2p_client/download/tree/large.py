@@ -8,9 +8,9 @@ from functools import partial
 from p2p_client.download.download import Downloader
 from p2p_client.download.events import Event, Progress, Queued, SourceFailed
 from p2p_client.download.part.disk import FULL
+from p2p_client.download.threads import until_stopped
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.staging import Staging, disk_error
-from p2p_client.download.tree.disk.threads import until_stopped
 from p2p_client.download.tree.disk.writer import Writer
 from p2p_client.download.tree.plan import Content, TreeFile
 from p2p_client.errors import DiskFull, LocalRefusal, PeerError

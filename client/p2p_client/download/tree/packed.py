@@ -15,8 +15,8 @@ import grpc
 
 from p2p.v1 import peer_pb2, types_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
-from p2p_client.download.fetcher import QUEUED, STALLED, Fetcher, place_of
-from p2p_client.download.waiting import Place, Wait
+from p2p_client.download.sources.fetcher import QUEUED, STALLED, Fetcher, place_of
+from p2p_client.download.sources.waiting import QueuePlace, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Digest, Holding, ManifestDigest, Source
 from p2p_client.net.status import source_error
@@ -56,7 +56,7 @@ class PackedSource:
         self._packs = True
 
     async def fetch(
-        self, wanted: Sequence[Asked], on_queued: Callable[[Place], None] = lambda _: None
+        self, wanted: Sequence[Asked], on_queued: Callable[[QueuePlace], None] = lambda _: None
     ) -> AsyncGenerator[Came, None]:
         """All that is wanted, in order, some at a time. Close it when done early.
 
@@ -87,7 +87,7 @@ class PackedSource:
     # -- packed
 
     async def _packed(
-        self, wanted: Sequence[Asked], on_queued: Callable[[Place], None]
+        self, wanted: Sequence[Asked], on_queued: Callable[[QueuePlace], None]
     ) -> AsyncGenerator[Came, None]:
         channel = await self._channels.channel(self.source)  # not closed while we hold it
         stub = PeerServiceStub(channel)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
+from p2p_client.download.sources.waiting import QueuePlace
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.writer import Arrived, Writer
 from p2p_client.download.tree.givers import Givers
 from p2p_client.download.tree.handout import Call, Handout
 from p2p_client.download.tree.packed import Asked, Came, PackedSource
 from p2p_client.download.tree.plan import Content, TreeFile
-from p2p_client.download.waiting import Place
 from p2p_client.errors import SourceError, SourceMisbehaved, SourceStale
 from p2p_client.models import PeerId, Source
 
@@ -194,7 +194,7 @@ class SmallContents:
             self._handout.closed(call)
             self._changed.set()
 
-    def _queued(self, source: PackedSource, place: Place) -> None:
+    def _queued(self, source: PackedSource, place: QueuePlace) -> None:
         self._account.tally.queued(source.source, place, time.monotonic())
 
     def _take(self, call: Call, source: PackedSource, came: Came) -> list[Arrived]:

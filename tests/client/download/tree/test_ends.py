@@ -13,11 +13,11 @@ import pytest
 from blake3 import blake3
 from tests.support.tree_sources import TreeSource, on_disk, trees_from
 
+from p2p_client.download.threads import until_stopped
 from p2p_client.download.tree import handout
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.disk.staging import FEW, Staging
-from p2p_client.download.tree.disk.threads import until_stopped
 from p2p_client.download.tree.disk.writer import Arrived, Watch, Writer
 from p2p_client.download.tree.givers import MOST_LOCATED, Givers
 from p2p_client.download.tree.packed import Asked, Came, PackedSource

@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
-from p2p_client.download.place import Place, rename_without_clobbering, unwritable
+from p2p_client.download.place.place import Place, unwritable
+from p2p_client.download.place.rename import rename_without_clobbering
 from p2p_client.errors import TargetUnwritable
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -20,7 +20,8 @@ from blake3 import blake3
 
 from p2p_client.download.part.claim import claim
 from p2p_client.download.part.disk import FULL
-from p2p_client.download.place import MOST_NAME_BYTES, Place, unwritable
+from p2p_client.download.place.names import MOST_NAME_BYTES
+from p2p_client.download.place.place import Place, unwritable
 from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.errors import DiskFull, PeerError, TransferFailed
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from p2p_client.download.part.assembly import settled
 from p2p_client.download.part.disk import FULL
+from p2p_client.download.threads import outlasted, settled
 from p2p_client.download.tree.disk.staging import Staging, disk_error
-from p2p_client.download.tree.disk.threads import outlasted
 from p2p_client.errors import PeerError
 
 BATCH_FILES = 1_024

@@ -2,71 +2,16 @@
 
 Everything on disk happens below the held folder and by bare names; no symlink is ever followed,
 and nothing is overwritten unless that was asked for. What is written there before the end is
-`part_file.py`'s.
+`part/`'s; which names are harmless, `names.py`'s.
 """
 
-import contextlib
-import ctypes
-import errno
-import functools
 import os
-import re
 import stat
-import sys
-import unicodedata
-from ctypes import c_char_p, c_int, c_uint
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2p_client.download.place.rename import rename_without_clobbering
 from p2p_client.errors import LocalRefusal, PeerError, TargetExists, TargetUnwritable
-
-MOST_NAME_BYTES = 255
-MOST_PATH_BYTES = 1024
-MOST_LEVELS = 64
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_JOINERS = frozenset("\u200c\u200d")  # they spell words and emoji, and are of category Cf
-_RENAME_NOREPLACE = 1
-_PART = "[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}"
-_PLAIN = re.compile(f"(?:{_PART}/){{0,9}}{_PART}")
-"""What most names are like, and nothing is wrong with: seen in a tenth of the time."""
-
-
-def safe_name(name: str) -> str:
-    """The name or relative path as it came from the network, once it is seen to be harmless.
-
-    Raises:
-        LocalRefusal: it could leave its folder, deceive a reader, or is too long or deep.
-    """
-    wrong = _what_is_wrong(name)
-    if wrong is not None:
-        raise LocalRefusal(
-            f"the name {name[:80]!a} {wrong}: give a name of your own with -o", reason="NAME_UNSAFE"
-        )
-    return name
-
-
-def _what_is_wrong(name: str) -> str | None:
-    if _PLAIN.fullmatch(name):
-        return None
-    if not (name.isascii() and name.isprintable()):  # nearly all names; saves a long walk
-        if any(_is_forbidden(character) for character in name):
-            return "holds characters that must not be shown"
-        if unicodedata.normalize("NFC", name) != name:
-            return "is not in Unicode's composed form"
-    if len(name.encode()) > MOST_PATH_BYTES:
-        return "is too long"
-    if name.count("/") >= MOST_LEVELS:
-        return "has too many levels"
-    framed = f"/{name}/"
-    if any(wrong in framed for wrong in ("//", "/./", "/../", "\\")):
-        return "is not a plain relative path"
-    if any(len(part.encode()) > MOST_NAME_BYTES for part in name.split("/")):
-        return "has a part that is too long"
-    return None
-
-
-def _is_forbidden(character: str) -> bool:
-    return character not in _JOINERS and unicodedata.category(character) in _FORBIDDEN_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,49 +143,3 @@ def file_mode() -> int:
         umask = os.umask(0o077)
         os.umask(umask)
     return 0o666 & ~umask
-
-
-def rename_without_clobbering(
-    old: str, new: str, folder_fd: int, to_folder_fd: int | None = None
-) -> None:
-    """Raises FileExistsError when `new` exists; atomic wherever the system allows it."""
-    to_fd = folder_fd if to_folder_fd is None else to_folder_fd
-    try:
-        _renameat2(old, new, folder_fd, to_fd)
-    except OSError as error:
-        if error.errno not in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
-            raise
-    else:
-        return
-    try:
-        os.link(old, new, src_dir_fd=folder_fd, dst_dir_fd=to_fd, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK}:
-            raise
-        # A file system with neither (FAT over FUSE): looked at just now, as well as can be.
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(new, dir_fd=to_fd, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        os.rename(old, new, src_dir_fd=folder_fd, dst_dir_fd=to_fd)
-    else:
-        os.unlink(old, dir_fd=folder_fd)
-
-
-@functools.cache
-def _renameat2_call() -> "ctypes._NamedFuncPointer | None":
-    if not sys.platform.startswith("linux"):
-        return None
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is not None:
-        call.argtypes = (c_int, c_char_p, c_int, c_char_p, c_uint)
-    return call
-
-
-def _renameat2(old: str, new: str, folder_fd: int, to_folder_fd: int) -> None:
-    call = _renameat2_call()
-    if call is None:
-        raise OSError(errno.ENOSYS, "no renameat2")
-    encoded = os.fsencode(old), os.fsencode(new)
-    if call(folder_fd, encoded[0], to_folder_fd, encoded[1], _RENAME_NOREPLACE):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

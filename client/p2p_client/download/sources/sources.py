@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2p_client.content.manifest import Manifest
-from p2p_client.download.fetcher import Fetcher
 from p2p_client.download.picker.groups import Group, groups_of
-from p2p_client.download.reports import Reports
+from p2p_client.download.sources.fetcher import Fetcher
+from p2p_client.download.sources.reports import Reports
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryError, SourceError, SourceMisbehaved
 from p2p_client.models import Digest, Holding, ManifestDigest, PeerId

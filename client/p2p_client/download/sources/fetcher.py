@@ -17,7 +17,7 @@ from p2p.v1.peer_pb2_grpc import PeerServiceStub
 from p2p_client.content.manifest import Manifest, ManifestInvalid, PieceIndex
 from p2p_client.download.partial.watching import watch_pieces
 from p2p_client.download.picker.pieces import Pieces
-from p2p_client.download.waiting import Place, Wait
+from p2p_client.download.sources.waiting import QueuePlace, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
@@ -30,7 +30,7 @@ from p2p_client.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_client.download.reports import Reports
+    from p2p_client.download.sources.reports import Reports
     from p2p_client.net.channels import PeerChannels
 
 _FETCH_FILE = "/p2p.v1.PeerService/FetchFile"
@@ -87,7 +87,7 @@ class Fetcher:
         return manifest
 
     async def fetch(
-        self, offset: int, limit: int, on_queued: Callable[[Place], None] = lambda _: None
+        self, offset: int, limit: int, on_queued: Callable[[QueuePlace], None] = lambda _: None
     ) -> AsyncGenerator[memoryview, None]:
         """The bytes [offset, offset + limit), limit >= 1, in parts that do not cross a multiple of
         1 MiB of the content, whatever the source's chunks are.
@@ -160,7 +160,7 @@ class Fetcher:
 
 
 async def _parts(
-    reader: Reader, on_queued: Callable[[Place], None]
+    reader: Reader, on_queued: Callable[[QueuePlace], None]
 ) -> AsyncGenerator[memoryview, None]:
     """The content that comes, until a clean end. Raises SourceError."""
     wait = Wait()
@@ -193,10 +193,10 @@ async def _see_the_end(parts: AsyncIterator[memoryview]) -> None:
                 raise _too_much()
 
 
-def place_of(status: peer_pb2.QueueStatus) -> Place:
+def place_of(status: peer_pb2.QueueStatus) -> QueuePlace:
     expected = status.expected_wait
     seconds = expected.seconds + expected.nanos / 1e9 if status.HasField("expected_wait") else None
-    return Place.within_bounds(status.position, status.waiting_count, seconds)
+    return QueuePlace.within_bounds(status.position, status.waiting_count, seconds)
 
 
 def _too_much() -> SourceMisbehaved:

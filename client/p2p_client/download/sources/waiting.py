@@ -14,7 +14,7 @@ _LONGEST_EXPECTED_SECONDS = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueuePlace:
     """As the source says; within bounds, whatever it says."""
 
     position: int  # calls served before ours
@@ -24,7 +24,7 @@ class Place:
     @classmethod
     def within_bounds(
         cls, position: int, waiting_count: int, expected_wait_seconds: float | None
-    ) -> "Place":
+    ) -> "QueuePlace":
         position = max(0, min(position, _MOST_CALLS))
         if expected_wait_seconds is not None:
             expected_wait_seconds = max(0.0, min(expected_wait_seconds, _LONGEST_EXPECTED_SECONDS))
@@ -52,9 +52,9 @@ class Telling:
     """Which places are worth passing on: new ones, at a bearable pace, for each source."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[float, Place]] = {}
+        self._told: dict[str, tuple[float, QueuePlace]] = {}
 
-    def is_news(self, source: str, place: Place, now: float) -> bool:
+    def is_news(self, source: str, place: QueuePlace, now: float) -> bool:
         told = self._told.get(source)
         if told is not None and (now - told[0] < TOLD_SECONDS or told[1] == place):
             return False
