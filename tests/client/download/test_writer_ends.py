@@ -63,27 +63,21 @@ async def test_a_stream_alone_has_more_threads_than_one_beside_others() -> None:
     size = piece_size_of(1)
     threads = Threads(Manifest(20 * size, size, bytes(20 * HASH_BYTES)))
 
-    async def start(writer: PieceWriter) -> asyncio.Task[None]:
-        taking = asyncio.create_task(writer.take(memoryview(bytes(8 * size))))
-        for _ in range(50):
-            await asyncio.sleep(0)
-        return taking
-
     first = PieceWriter(cast(Assembly, threads), 0, lambda _: None)
     second = PieceWriter(cast(Assembly, threads), 10 * size, lambda _: None)
+    started: list[int] = []
 
-    taking = [await start(first)]
-    of_first = len(threads.under_way)
-    taking.append(await start(second))
-    of_second = len(threads.under_way) - of_first
+    async with asyncio.TaskGroup() as tasks:
+        for writer in (first, second):
+            tasks.create_task(writer.take(memoryview(bytes(8 * size))))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            started.append(len(threads.under_way))
+        while len(threads.under_way) < 16:
+            threads.end(min(n for n, done in enumerate(threads.under_way) if not done.done()))
+            await asyncio.sleep(0)
 
-    assert (of_first, of_second) == (6, 2)
-    while not all(task.done() for task in taking):  # each goes on as its own end
-        for number, done in enumerate(threads.under_way):
-            if not done.done():
-                threads.end(number)
-        await asyncio.sleep(0)
-    assert len(threads.under_way) == 16
+    assert started == [6, 8]
 
 
 def test_what_was_read_back_with_what_lies_before_it_is_not_kept() -> None:

@@ -198,5 +198,4 @@ def test_nothing_is_read_at_once_from_a_file_that_changed(top: Path) -> None:
         (top / "sub" / "f").write_bytes(b"something else")
 
         with pytest.raises(ContentChanged):
-            assert file.read_cached(0, 1) is None
-            file.read(0, 1)  # where nothing can be read at once
+            _ = file.read_cached(0, 1) or file.read(0, 1)  # where nothing can be read at once
