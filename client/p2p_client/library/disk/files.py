@@ -111,10 +111,10 @@ _WITHOUT_WAITING: int = getattr(os, "RWF_NOWAIT", 0)  # Linux
 
 
 class HashedFile:
-    """An open file that had one signature when it was hashed; gives bytes only as long as it has.
+    """An open file that had one signature when it was hashed; gives bytes only while it has it.
 
-    All but `close` and `read_cached` wait for the disk: call them from a thread. Raises from all but
-    `close`: ContentChanged, ContentUnreadable.
+    All but `close` and `read_cached` wait for the disk: call them from a thread. All but `close`
+    raise ContentChanged, ContentUnreadable.
     """
 
     def __init__(self, location: Location, signature: Signature) -> None:
