@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from p2p_server import cli_upkeep
+from p2p_server.cli import upkeep
 from p2p_server.config import (
     DEFAULT_LEASE_SECONDS,
     DEFAULT_LISTEN,
@@ -44,9 +44,9 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Look after user names.", no_args_is_help=True)
 app.add_typer(users, name="users")
-app.command()(cli_upkeep.check)
-app.command()(cli_upkeep.backup)
-app.command()(cli_upkeep.restore)
+app.command()(upkeep.check)
+app.command()(upkeep.backup)
+app.command()(upkeep.restore)
 
 Listen = Annotated[
     str | None,
