@@ -14,7 +14,7 @@ def main() -> None:
         ended = 128 + number if _ONE_SHOT & set(sys.argv) else 0
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_, status=ended: os._exit(status))
-    from p2p_server.cli import app
+    from p2p_server.cli.main import app
 
     app()
 

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from p2p_server import logs
+from p2p_server.background import Pulse, purge, repeat, working
 from p2p_server.config import Address, Config, PostgresUrl
 from p2p_server.dialback.dialback import Dialback
 from p2p_server.dialback.probes import insecure_probe, tls_probe
 from p2p_server.directory.directory import Directory
-from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import Limits
 from p2p_server.directory.trust.keyring import make_secrets, open_keyring
 from p2p_server.rpc.calls import note_at_debug
@@ -44,13 +44,8 @@ SWITCH_SECONDS: Final = 0.001
 SWEEP_SECONDS: Final = 0.25
 FEED_SWEEP_SECONDS: Final = 10.0
 FEED_RETRY_SECONDS: Final = 0.1
-BEATS_PER_PING: Final = 4
-STORE_SILENT_SECONDS: Final = 6.0  # longer than another process may keep it locked
 TOTALS_SECONDS: Final = 10.0
 PURGE_SECONDS: Final = 10.0
-PURGE_SLICE_ROWS: Final = 1_000
-PURGE_PAUSE_SECONDS: Final = 0.05  # between slices: others get their turn at the writer
-KEPT_AFTER_END_SECONDS: Final = 3600.0
 GRACE_SECONDS: Final = 4.0
 
 T = TypeVar("T")
@@ -206,16 +201,16 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
         probe = insecure_probe() if config.insecure else tls_probe()
         work = [
             Dialback(directory.reachability, probe, wake).run(),
-            _repeat(FEED_RETRY_SECONDS, directory.feed.run),
-            _repeat(FEED_SWEEP_SECONDS, directory.feed.sweep),
-            _repeat(SWEEP_SECONDS, _Pulse(store, directory, server.set_serving).beat),
-            _repeat(PURGE_SECONDS, lambda: _purge(store)),
+            repeat(FEED_RETRY_SECONDS, directory.feed.run),
+            repeat(FEED_SWEEP_SECONDS, directory.feed.sweep),
+            repeat(SWEEP_SECONDS, Pulse(store, directory, server.set_serving).beat),
+            repeat(PURGE_SECONDS, lambda: purge(store)),
         ]
         if shared is not None:
             work.append(shared.run())
         if metrics is not None:
-            work.append(_repeat(TOTALS_SECONDS, partial(metrics.look, store)))
-        async with _working(work):
+            work.append(repeat(TOTALS_SECONDS, partial(metrics.look, store)))
+        async with working(work):
             yield RunningDirectory(listen, keyring.directory_id, server, directory, page)
             await server.stop(GRACE_SECONDS)
 
@@ -232,76 +227,3 @@ def _both(first: Callable[[T], None], second: Callable[[T], None]) -> Callable[[
         second(what)
 
     return tell
-
-
-@asynccontextmanager
-async def _working(work: Sequence[Coroutine[object, object, None]]) -> AsyncIterator[None]:
-    """What goes on beside the calls, within the block."""
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(each) for each in work]
-        yield
-        for task in running:
-            task.cancel()
-
-
-class _Pulse:
-    """What is done all the time, and shows by failing that the directory is not well. The only one
-    to say so: all else that meets a database that is away is silent about it."""
-
-    def __init__(
-        self, store: Store, directory: Directory, tell_health: Callable[[bool], Awaitable[None]]
-    ) -> None:
-        self._store = store
-        self._directory = directory
-        self._tell_health = tell_health
-        self._beats = 0
-        self._is_unsure = True  # whether the store did not answer the last ping
-        self._is_away = False
-
-    async def beat(self) -> None:
-        was_away = self._is_away
-        try:
-            await self._try()
-            self._is_away = False
-        except StoreUnavailable:
-            self._is_away = True
-        if self._is_away != was_away:
-            again = "takes changes again" if was_away else "does not take changes now; trying again"
-            log.warning("the database %s", again)
-            await self._tell_health(not self._is_away)
-
-    async def _try(self) -> None:
-        """Raises StoreUnavailable, also for a store that does not answer."""
-        sessions = self._directory.sessions
-        self._beats += 1
-        try:
-            async with asyncio.timeout(STORE_SILENT_SECONDS):
-                await sessions.sweep()
-                await sessions.look_for_others()
-                # Once it failed, only a ping shows that all is well again: a look proves little.
-                if self._is_unsure or self._beats % BEATS_PER_PING == 0:
-                    self._is_unsure = True
-                    await self._store.ping()
-                    self._is_unsure = False
-        except TimeoutError:
-            raise StoreUnavailable from None
-
-
-async def _repeat(pause_seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-    """Takes the step again and again, whatever comes of it."""
-    while True:
-        try:
-            await step()
-        except StoreUnavailable:
-            log.debug("a step in the background waits for the database")
-        except Exception:
-            log.exception("unhandled error in the background")
-        await asyncio.sleep(pause_seconds)
-
-
-async def _purge(store: Store) -> None:
-    ended_before = time.time() - KEPT_AFTER_END_SECONDS
-    while True:
-        if not await store.purge(ended_before, PURGE_SLICE_ROWS):
-            return
-        await asyncio.sleep(PURGE_PAUSE_SECONDS)

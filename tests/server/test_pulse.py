@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from p2p_server.app import _Pulse, _repeat
+from p2p_server.background import Pulse, repeat
 from p2p_server.directory.directory import Directory
 from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.store.base import Store
@@ -33,11 +33,11 @@ class Database:
     async def tell_health(self, is_well: bool) -> None:
         self.health.append(is_well)
 
-    def pulse(self) -> _Pulse:
-        return _Pulse(cast("Store", self), cast("Directory", self), self.tell_health)
+    def pulse(self) -> Pulse:
+        return Pulse(cast("Store", self), cast("Directory", self), self.tell_health)
 
 
-async def beats(pulse: _Pulse, count: int = 10) -> None:
+async def beats(pulse: Pulse, count: int = 10) -> None:
     for _ in range(count):
         await pulse.beat()
 
@@ -68,7 +68,7 @@ async def test_what_else_meets_the_outage_goes_on_in_silence(
         raise StoreUnavailable
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-        loops = [tasks.create_task(_repeat(0, step)) for _ in range(3)]
+        loops = [tasks.create_task(repeat(0, step)) for _ in range(3)]
         for _ in range(12):
             await tried.acquire()
         for loop in loops:

@@ -53,8 +53,6 @@ class Downloader:
         self._patience_seconds = patience_seconds
         self.pace = pace or Pace(settings.limit_down_bytes_per_second)
         self.reports = Reports(channels)
-        self.open_exhibit: OpenExhibit | None = None
-        """Serves downloads while they run; None: nobody does."""
         keep_freed_memory()
 
     async def fetch(
@@ -69,7 +67,7 @@ class Downloader:
         """Brings the content to `target`, resuming what an earlier run has verified.
 
         Cancelling it keeps all that was verified. `on_event` is called in the event loop.
-        `open_exhibit` stands in for the one of all downloads.
+        `open_exhibit` serves the download while it runs; None: nobody does.
 
         Raises:
             LocalRefusal: the target exists (TargetExists), cannot be written (TargetUnwritable),
@@ -121,6 +119,6 @@ class Downloader:
                 on_event,
                 streams=self.pace.streams(self._settings.download_streams),
                 patience_seconds=self._patience_seconds,
-                open_exhibit=open_exhibit or self.open_exhibit,
+                open_exhibit=open_exhibit,
             )
             return await run.fetch()

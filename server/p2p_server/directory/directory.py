@@ -1,17 +1,26 @@
 """The directory's verbs, as the wire and the tests call them.
 
 Composes the parts: `sessions` has the verbs of being online, here are the catalog's: announce,
-query, list peers, locate, watch. Answers come as pages that may still be cut shorter, since only
-the wire knows how many bytes a row takes.
+query, list peers, locate, watch. What they answer is in `answers.py`.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final
 
+from p2p_server.directory.answers import (
+    Description,
+    Paged,
+    ShownEvents,
+    ShownPeer,
+    Source,
+    Taken,
+    Wish,
+    paged,
+)
 from p2p_server.directory.checks.criteria import Asked, criteria_of, folded_owner
-from p2p_server.directory.checks.items import RejectedItem, checked_batch
+from p2p_server.directory.checks.items import checked_batch
 from p2p_server.directory.checks.names import checked_digest
 from p2p_server.directory.checks.rates import Rates
 from p2p_server.directory.errors import (
@@ -26,99 +35,30 @@ from p2p_server.directory.errors import (
 from p2p_server.directory.events import Announced, Event, Removed
 from p2p_server.directory.models import (
     Batch,
-    Endpoint,
     HoldingRow,
     Limits,
     Order,
-    PeerId,
     PeerRow,
     ResourceRow,
-    Revision,
 )
 from p2p_server.directory.page_tokens import PageTokens
 from p2p_server.directory.presence.endpoints import shown_to
 from p2p_server.directory.presence.leases import LeaseTerms
 from p2p_server.directory.presence.reachability import Reachability
-from p2p_server.directory.presence.registration import Caller, Clock, PeerLoad, Tell
+from p2p_server.directory.presence.registration import Caller, Clock, Tell
 from p2p_server.directory.presence.roster import Live, Roster, SnapshotTally
 from p2p_server.directory.presence.sessions import Sessions
 from p2p_server.directory.trust.admission import Admission
 from p2p_server.directory.trust.challenges import Challenges
-from p2p_server.directory.trust.grants import Grant, Grants
+from p2p_server.directory.trust.grants import Grants
 from p2p_server.directory.trust.keyring import Keyring
-from p2p_server.directory.watching.feed import Feed, Signal
-from p2p_server.directory.watching.log import Happening
+from p2p_server.directory.watching.feed import Feed
+from p2p_server.directory.watching.watcher import Signal
 from p2p_server.directory.watching.watches import Watches, WatchRequest
 from p2p_server.store.base import SharedStore, Store
 
 _LOG_IDENTITY_BYTES: Final = 8
 MOST_ANNOUNCES_PER_USER: Final = 4  # at once: one user's library must not hold up the others'
-
-Row = TypeVar("Row")
-Peer = TypeVar("Peer")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownPeer:
-    """A peer as a certain caller may see it."""
-
-    row: PeerRow
-    endpoints: tuple[Endpoint, ...]
-    load: PeerLoad
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A peer to fetch from, with the permission to."""
-
-    row: PeerRow
-    endpoints: tuple[Endpoint, ...]
-    grant: Grant
-
-
-@dataclass(frozen=True, slots=True)
-class Paged(Generic[Row, Peer]):
-    """Rows in order and the peers that they name."""
-
-    rows: Sequence[Row]
-    peers: Mapping[PeerId, Peer]
-    next_token: str  # empty: nothing follows these rows
-    token_after: Callable[[Row], str]  # for a page that has to end earlier
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A WatchRequest, unchecked."""
-
-    asked: Asked
-    only_new: bool
-    with_peers: bool
-    resume_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShownEvents:
-    """Some events as a certain caller may see them, and where to resume after them."""
-
-    events: Sequence[Happening]
-    peers: Mapping[PeerId, ShownPeer]
-    resume_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    directory_id: str
-    limits: Limits
-    challenge: bytes
-    directory_time: float
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What an announce came to."""
-
-    held: Revision
-    rejected: Sequence[RejectedItem]
 
 
 class Directory:
@@ -252,7 +192,7 @@ class Directory:
         after = self._tokens.query_after(criteria, page_token)
         page = await self._store.query(criteria, after, size + 1)
         peers = {peer_id: self._shown(row, caller) for peer_id, row in page.peers.items()}
-        return _paged(
+        return paged(
             page.rows, size, peers, lambda row: self._tokens.for_query(criteria, row.sort_key)
         )
 
@@ -266,7 +206,7 @@ class Directory:
         after = self._tokens.peers_after(owner, page_token)
         rows = await self._store.peers(owner, after, size + 1)
         peers = {row.peer_id: self._shown(row, caller) for row in rows}
-        return _paged(
+        return paged(
             rows,
             size,
             peers,
@@ -294,7 +234,7 @@ class Directory:
             if row.peer_id != live.session.peer_id
             and (endpoints := self._shown(row, caller).endpoints)
         }
-        page = _paged(
+        page = paged(
             rows,
             size,
             sources,
@@ -333,12 +273,3 @@ class Directory:
         if not digests or len(set(digests)) != len(digests):
             raise FieldInvalid("digests", "at least one, each once")
         return digests
-
-
-def _paged(
-    rows: Sequence[Row], size: int, peers: Mapping[PeerId, Peer], token_after: Callable[[Row], str]
-) -> Paged[Row, Peer]:
-    """A page of `size` rows, of which one more were asked for to see whether more follow."""
-    kept = rows[:size]
-    next_token = token_after(kept[-1]) if len(rows) > size else ""
-    return Paged(kept, peers, next_token, token_after)

@@ -3,10 +3,10 @@
 A store's tests derive from `StoreSuite` and give it a fixture `store`: open, and empty.
 """
 
-from tests.server.store.rules_accounts import AccountRules
-from tests.server.store.rules_answers import AnswerRules
-from tests.server.store.rules_catalog import CatalogRules
-from tests.server.store.rules_changes import ChangeRules
+from tests.server.store.rules.accounts import AccountRules
+from tests.server.store.rules.answers import AnswerRules
+from tests.server.store.rules.catalog import CatalogRules
+from tests.server.store.rules.changes import ChangeRules
 
 
 class StoreSuite(AccountRules, CatalogRules, AnswerRules, ChangeRules):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from p2p_client.config import Settings
     from p2p_client.library.events import LibraryEvent
     from p2p_client.peer import Peer
-    from p2p_client.sharing import ShareReady
+    from p2p_client.presence.sharing import ShareReady
 
 MOST_SKIPPED_NAMED = 20
 

@@ -14,7 +14,7 @@ from p2p_client.errors import PeerError
 from p2p_client.finding.resolve import Content
 from p2p_client.models import Endpoint, ListedResource
 from p2p_client.peer import Peer
-from p2p_client.sharing import ShareReady
+from p2p_client.presence.sharing import ShareReady
 
 ENTRIES = (
     "1. Announce a resource",

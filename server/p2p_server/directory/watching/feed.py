@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from p2p_server.directory.errors import DirectoryError, StoreUnavailable, TooManyWatchers
 from p2p_server.directory.models import Criteria, Limits, PeerRow, Resource
@@ -31,6 +31,7 @@ from p2p_server.directory.watching.log import (
     Watched,
 )
 from p2p_server.directory.watching.matching import Topics
+from p2p_server.directory.watching.watcher import Signal, Watcher
 from p2p_server.store.base import Store
 
 RESUME_SECONDS: Final = 300.0  # so long are events kept for a watcher that was cut
@@ -39,65 +40,6 @@ MOST_UNTOLD: Final = 50_000  # changes waiting: beyond, all watchers start anew
 PATIENCE_SECONDS: Final = 2.0  # so long is a slice held back for watchers that are reading
 PACE_SECONDS: Final = 0.02
 IDLE_SECONDS: Final = 60.0
-
-
-class Signal(Protocol):
-    def set(self) -> None: ...
-
-    async def wait(self, seconds: float) -> bool:
-        """Returns when it was set since the last wait, or after so long; whether it was set."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Watcher:
-    """One open watch: what it is told of, and where it is in the log."""
-
-    watched: Watched
-    user: str  # folded
-    token_hash: bytes
-    signal: Signal
-    log: ChangeLog
-    number: int  # the entry to read next, where there is news
-    took_at: float  # when it last took something
-    has_news: bool = False
-    ended: DirectoryError | None = None  # why it must end
-
-    @property
-    def place(self) -> int:
-        """Where to go on. Without news nothing is missed, however much the log went on."""
-        return self.number if self.has_news else self.log.next_number
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether events were dropped before it read them."""
-        return self.place < self.log.oldest
-
-    @property
-    def lags(self) -> bool:
-        """Whether it has yet to read what stands in the older half of a log that fills up."""
-        log = self.log
-        return log.weight > log.most_held // 2 and self.place < (log.oldest + log.next_number) // 2
-
-    def put(self, log: ChangeLog, number: int | None = None) -> None:
-        """Moves it to an entry, or to the end."""
-        self.log, self.has_news = log, number is not None
-        self.number = log.next_number if number is None else number
-
-    def note(self, number: int) -> None:
-        """That entry is to be read."""
-        if not self.has_news:
-            self.number, self.has_news = number, True
-        self.signal.set()
-
-    def read(self, now: float) -> list[Happening]:
-        """The next events; none: there is no news."""
-        self.took_at = now
-        if not self.has_news:
-            return []
-        events, self.number = self.log.read(self.watched, self.number)
-        self.has_news = self.number < self.log.next_number
-        return events
 
 
 @dataclass(slots=True)

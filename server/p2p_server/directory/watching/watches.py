@@ -13,7 +13,7 @@ from p2p_server.directory.models import Criteria, PeerId, PeerRow, SortKey
 from p2p_server.directory.page_tokens import PageTokens, Place, words_of
 from p2p_server.directory.presence.registration import Clock
 from p2p_server.directory.presence.roster import Live
-from p2p_server.directory.watching.feed import Feed, Watcher
+from p2p_server.directory.watching.feed import Feed
 from p2p_server.directory.watching.log import (
     CAUGHT_UP,
     SLICE,
@@ -22,6 +22,7 @@ from p2p_server.directory.watching.log import (
     Kind,
     Watched,
 )
+from p2p_server.directory.watching.watcher import Watcher
 from p2p_server.store.base import Store
 
 SILENT_SECONDS: Final = 25.0  # the contract promises a response every 30

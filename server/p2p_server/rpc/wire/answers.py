@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
-from p2p_server.directory.directory import Description, Taken
+from p2p_server.directory.answers import Description, Taken
 from p2p_server.directory.models import Endpoint, EndpointStatus, Limits, Revision, Verdict
 from p2p_server.directory.presence.registration import Granted, Renewed
 from p2p_server.version import software_version

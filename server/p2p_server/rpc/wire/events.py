@@ -1,7 +1,7 @@
 """Events of a watch, from the directory's values to the wire."""
 
 from p2p.v1 import directory_pb2 as pb
-from p2p_server.directory.directory import ShownEvents
+from p2p_server.directory.answers import ShownEvents
 from p2p_server.directory.watching.log import Happening, Kind
 from p2p_server.rpc.wire.pages import listed_peer, resource
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
-from p2p_server.directory.directory import Paged, Peer, ShownPeer, Source
+from p2p_server.directory.answers import Paged, Peer, ShownPeer, Source
 from p2p_server.directory.models import HoldingRow, PeerId, PeerRow, Resource, ResourceRow
 from p2p_server.rpc.wire.answers import endpoint, timestamp
 

@@ -9,9 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
+from p2p_server.directory.answers import Wish
 from p2p_server.directory.checks.criteria import Asked
 from p2p_server.directory.checks.items import checked_revision
-from p2p_server.directory.directory import Wish
 from p2p_server.directory.errors import FieldInvalid
 from p2p_server.directory.models import (
     NOTHING_HELD,

@@ -4,15 +4,16 @@ Exit status: 0 done, or sound; 1 not sound, or a failure; 2 usage.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from p2p_server.cli.failures import fail, reason
+from p2p_server.cli.options import Flags
 from p2p_server.config import UsageError, database_of
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ StoreUrl = Annotated[
     str | None, typer.Option("--store", metavar="URL", help="Database: sqlite:///PATH, or a path.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
-
-
-class _Places(Protocol):
-    """What the options before the command said."""
-
-    store: str | None
-    state_dir: Path | None
 
 
 def check(
@@ -87,16 +81,16 @@ def restore(
 
 
 def _database(
-    places: _Places, state_dir: Path | None, store: str | None, *, must_be_there: bool = True
+    places: Flags, state_dir: Path | None, store: str | None, *, must_be_there: bool = True
 ) -> Path:
     try:
         path = database_of(store or places.store, state_dir or places.state_dir)
     except UsageError as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
     if not isinstance(path, Path):
-        _fail("this is for SQLite; PostgreSQL has pg_dump, pg_restore and pg_amcheck", 2)
+        fail("this is for SQLite; PostgreSQL has pg_dump, pg_restore and pg_amcheck", 2)
     if must_be_there and not path.is_file():
-        _fail(f"there is no directory database at {path}; see --state-dir and --store", 1)
+        fail(f"there is no directory database at {path}; see --state-dir and --store", 1)
     return path
 
 
@@ -106,11 +100,8 @@ def _failures_told() -> Iterator[None]:
 
     try:
         yield
-    except StoreUnusable as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        why = error.strerror or str(error)
-        _fail(f"{error.filename}: {why}" if error.filename else why, 1)
+    except (StoreUnusable, OSError) as error:
+        fail(reason(error), 1)
 
 
 def _record(report: "Report") -> dict[str, object]:
@@ -144,8 +135,3 @@ def _text(report: "Report") -> str:
     if report.faults:
         lines.append("  put a backup in its place: p2p-server restore FILE")
     return "\n".join(lines)
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"p2p-server: {message}", file=sys.stderr)
-    raise SystemExit(status)

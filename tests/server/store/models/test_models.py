@@ -6,8 +6,8 @@ from pathlib import Path
 import asyncpg
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
-from tests.server.store.catalog_model import AnnouncesAgreeWithADict
-from tests.server.store.presence_model import Databases, PresenceAgreesWithADict
+from tests.server.store.models.catalog import AnnouncesAgreeWithADict
+from tests.server.store.models.presence import Databases, PresenceAgreesWithADict
 from tests.support.postgres import Cluster
 
 from p2p_server.store.base import Change, ChangesMissed
