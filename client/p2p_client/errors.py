@@ -132,6 +132,13 @@ class BadPiece(SourceMisbehaved):
         self.index = index
 
 
+class SourceImpostor(SourceMisbehaved):
+    """Somebody with another key answers, wherever the source is listed: to ask again is no help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="CERTIFICATE_MISMATCH")
+
+
 class SourceUnavailable(SourceError):
     """It does not answer, is busy, stalls or is stopping. Remedy: others first, later again."""
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import grpc
 
 from p2p_client.config import Address
-from p2p_client.errors import SourceUnavailable
+from p2p_client.errors import SourceError, SourceImpostor, SourceUnavailable
 from p2p_client.models import Endpoint, PeerId, Source
 from p2p_client.net.identity import (
     DIRECTORY_NAME,
@@ -112,7 +112,7 @@ class PeerChannels:
     async def channel(self, source: Source) -> grpc.aio.Channel:
         """A connected channel to the source, by whichever of its endpoints answered first.
 
-        Raises SourceUnavailable, naming each endpoint and what was wrong with it.
+        Raises SourceUnavailable, naming each endpoint and what was wrong with it; SourceImpostor.
         """
         channel, _ = await self._connected(source)
         return channel
@@ -227,17 +227,23 @@ async def _becomes_ready(channel: grpc.aio.Channel) -> bool:
     return True
 
 
-async def _why_unavailable(source: Source, certificate_der: bytes | None) -> SourceUnavailable:
+async def _why_unavailable(source: Source, certificate_der: bytes | None) -> SourceError:
     """gRPC tells no reason for a failed connection, so we look for it once all have failed."""
     findings = await asyncio.gather(*(_look(at, certificate_der) for at in source.endpoints))
-    reason = "UNREACHABLE"
-    if any(is_other_key for _, is_other_key in findings):
-        reason = "CERTIFICATE_MISMATCH"
     places: dict[str, list[str]] = {}  # by what was found there
     for endpoint, (text, _) in zip(source.endpoints, findings, strict=True):
         places.setdefault(text, []).append(str(endpoint))
-    found = ", and ".join(f"{text} at {' and '.join(at)}" for text, at in places.items())
-    return SourceUnavailable(f"it {found}", reason=reason)
+    found = "it " + ", and ".join(f"{text} at {_listed(at)}" for text, at in places.items())
+    others = [is_other_key for _, is_other_key in findings]
+    if all(others):
+        return SourceImpostor(found)
+    # Behind an address that is silent now the source itself may come back.
+    return SourceUnavailable(found, reason="CERTIFICATE_MISMATCH" if any(others) else "UNREACHABLE")
+
+
+def _listed(places: Sequence[str]) -> str:
+    *first, last = places
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 async def _look(endpoint: Endpoint, certificate_der: bytes | None) -> tuple[str, bool]:

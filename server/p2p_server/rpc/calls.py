@@ -22,9 +22,10 @@ from p2p_server.directory.errors import (
     TooLarge,
 )
 from p2p_server.directory.models import Limits
-from p2p_server.rpc.caller import Context
+from p2p_server.rpc.caller import Context, host_of
 from p2p_server.rpc.status import InternalError, to_status
 from p2p_server.rpc.streams import CallerGone
+from p2p_server.rpc.unread import MOST_BYTES, Unread
 
 # Of the calls that may run at once, so many are there for these; the rest is kept for those that
 # keep peers listed. Heartbeats cost little, and one that waits for a stalled store has renewed its
@@ -74,6 +75,8 @@ class Calls:
         self._limits = limits
         self._observe = observe
         self._running = 0
+        # Without a limit for one address all of them may be a proxy's.
+        self._unread = Unread(MOST_BYTES if limits.max_sessions_per_address else None)
         self._is_closed = False
 
     def close(self) -> None:
@@ -106,26 +109,45 @@ class Calls:
 
         if handler.unary_unary is not None:
 
-            async def answer(request: Message | DirectoryError, context: Context) -> Message:
+            async def answer(request: Message | DirectoryError, context: Context) -> bytes:
+                held = self._hold(context)
                 self._running += 1
                 try:
-                    work = self._call(name, handler.unary_unary, request, context)
-                    return await self._answer(name, work, context)
+                    work = self._call(name, handler.unary_unary, held or request, context)
+                    encoded: bytes = handler.response_serializer(
+                        await self._answer(name, work, context)
+                    )
                 finally:
                     self._running -= 1
+                self._note_answer(context, len(encoded))
+                return encoded
 
-            return grpc.unary_unary_rpc_method_handler(
-                cast("Any", answer), cast("Any", read), handler.response_serializer
-            )
+            # Serialized here already: so its size is known.
+            return grpc.unary_unary_rpc_method_handler(cast("Any", answer), cast("Any", read), None)
 
         async def stream(request: Message | DirectoryError, context: Context) -> None:
-            await self._answer(
-                name, self._stream(name, handler.unary_stream, request, context), context
-            )
+            work = self._stream(name, handler.unary_stream, self._hold(context) or request, context)
+            await self._answer(name, work, context)
 
         return grpc.unary_stream_rpc_method_handler(
             cast("Any", stream), cast("Any", read), handler.response_serializer
         )
+
+    def _hold(self, context: Context) -> DirectoryError | None:
+        """Counts the call until gRPC is done with it, which may be long after we are: when the
+        caller has taken the answer. The refusal, where too much waits for the caller's host."""
+        host = host_of(context.peer())
+        try:
+            self._unread.came(host)
+        except Overloaded as refusal:
+            return refusal
+        context.add_done_callback(lambda _: self._unread.left(host))  # type: ignore[arg-type]  # stubs
+        return None
+
+    def _note_answer(self, context: Context, size_bytes: int) -> None:
+        host = host_of(context.peer())
+        self._unread.answered(host, size_bytes)
+        context.add_done_callback(lambda _: self._unread.left_answer(host, size_bytes))  # type: ignore[arg-type]  # stubs
 
     async def _answer(self, name: str, work: Coroutine[Any, Any, A], context: Context) -> A:
         started_at = time.monotonic()

@@ -24,6 +24,7 @@ SERVICE: Final = directory_pb2.DESCRIPTOR.services_by_name["DirectoryService"].f
 _MESSAGE_SLACK_BYTES: Final = 64 * 1024  # so that a slightly too big request gets our own refusal
 
 
+_MOST_CALLS: Final = 65_536  # not over: of one host `Unread` lets a quarter be
 _MOST_PENDING: Final = 32_768  # a heartbeat of each peer of a large network, after a stall
 
 
@@ -47,7 +48,9 @@ class DirectoryServer:
         self._keyring = keyring
         self._insecure = insecure
         self._calls = Calls(limits, observe)
-        self._server = grpc.aio.server(options=_options(limits))
+        self._server = grpc.aio.server(
+            options=_options(limits), maximum_concurrent_rpcs=_MOST_CALLS
+        )
         self._health = health.aio.HealthServicer()
         servicer = DirectoryServicer(directory, limits, insecure=insecure)
         add = directory_pb2_grpc.add_DirectoryServiceServicer_to_server

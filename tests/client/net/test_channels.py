@@ -13,7 +13,7 @@ from tests.support.basic_source import BasicSource
 from tests.support.certificates import KeyPair, key_pair, peer_key_pair
 
 from p2p.v1 import peer_pb2, peer_pb2_grpc
-from p2p_client.errors import SourceUnavailable
+from p2p_client.errors import SourceImpostor, SourceUnavailable
 from p2p_client.models import Endpoint, PeerId, Source
 from p2p_client.net import channels as channels_module
 from p2p_client.net.channels import PeerChannels, target_of
@@ -138,24 +138,36 @@ async def test_addresses_that_say_nothing_are_given_up(monkeypatch: pytest.Monke
 async def test_a_dead_source_is_told_in_one_sentence_with_each_address_once(
     closed_port: int,
 ) -> None:
-    dead, elsewhere = Endpoint("127.0.0.1", closed_port), Endpoint("127.0.0.2", closed_port)
+    dead = [Endpoint(f"127.0.0.{last}", closed_port) for last in (1, 2, 3)]
     certificate_der = peer_key_pair().certificate_der
     async with peer_channels() as channels:
         with pytest.raises(SourceUnavailable) as caught:
-            await channels.channel(source(dead, elsewhere, certificate_der=certificate_der))
+            await channels.channel(source(*dead, certificate_der=certificate_der))
 
-    assert str(caught.value) == f"it refuses the connection at {dead} and {elsewhere}"
+    assert str(caught.value) == f"it refuses the connection at {dead[0]}, {dead[1]} and {dead[2]}"
 
 
 async def test_somebody_with_another_key_is_refused_with_both_fingerprints() -> None:
     expected, impostor = peer_key_pair(), peer_key_pair()
     async with serving(impostor) as endpoint, peer_channels() as channels:
-        with pytest.raises(SourceUnavailable) as caught:
+        with pytest.raises(SourceImpostor) as caught:
             await channels.channel(source(endpoint, certificate_der=expected.certificate_der))
 
     assert caught.value.reason == "CERTIFICATE_MISMATCH"
     assert expected.fingerprint in str(caught.value)
     assert impostor.fingerprint in str(caught.value)
+
+
+async def test_a_source_that_may_come_back_at_another_address_is_not_given_up(
+    closed_port: int,
+) -> None:
+    certificate_der = peer_key_pair().certificate_der
+    async with serving(peer_key_pair()) as wrong, peer_channels() as channels:
+        dead = Endpoint("127.0.0.1", closed_port)
+        with pytest.raises(SourceUnavailable) as caught:
+            await channels.channel(source(dead, wrong, certificate_der=certificate_der))
+
+    assert caught.value.reason == "CERTIFICATE_MISMATCH"
 
 
 async def test_the_wrong_host_among_the_addresses_is_harmless() -> None:

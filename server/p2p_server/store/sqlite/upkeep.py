@@ -7,7 +7,7 @@ for itself; what was there is kept.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,6 +29,8 @@ from p2p_server.store.sqlite.sql import all_rows, first_row
 PAGES_AT_ONCE: Final = 4_096
 _SIDE_FILES: Final = ("-wal", "-shm")
 _MOST_FAULTS: Final = 20
+_INCOMING: Final = ".restoring"
+_KEPT: Final = ".before-restore-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +101,21 @@ def put_back(backup: Path, path: Path, kept_suffix: str) -> Path | None:
     """Puts a backup in the place of the database; what was there is kept under its name with the
     suffix (None: nothing was). No directory may run on it: the caller sees to that.
 
+    Whenever it is killed, `path` is a whole database: the old one, or the new one.
+
     Raises StoreUnusable for a backup that is not sound or newer than this program; OSError. Then
     nothing was touched.
     """
-    incoming = path.with_name(path.name + ".restoring")
-    incoming.unlink(missing_ok=True)
+    incoming = path.with_name(path.name + _INCOMING)
+    for left in path.parent.glob(f"{path.name}{_INCOMING}*"):  # by one that was killed
+        left.unlink(missing_ok=True)
     try:
         back_up(backup, incoming)
-        kept = _set_aside(path, kept_suffix)
+        kept = _keep(path, kept_suffix)
+        # A log that stays behind would be taken for the new database's.
+        for side_file in _files_of(path)[1:]:
+            side_file.unlink(missing_ok=True)
+        _sync(path.parent)
         incoming.rename(path)
         _sync(path.parent)
     finally:
@@ -114,12 +123,14 @@ def put_back(backup: Path, path: Path, kept_suffix: str) -> Path | None:
     return kept
 
 
-def _set_aside(path: Path, suffix: str) -> Path | None:
-    """With its side files, so that what was not yet moved from log to database stays with it."""
+def _keep(path: Path, suffix: str) -> Path | None:
+    """Gives the database a second name, under which it stays when the first is another's."""
     if not path.exists():
-        for file in _files_of(path)[1:]:
-            file.unlink(missing_ok=True)
         return None
+    for name in path.parent.glob(f"{path.name}{_KEPT}*"):
+        if name.samefile(path):  # of a restore that was killed before its end
+            name.unlink()
+    _fold(path)
     kept = next(
         name
         for at in count(1)
@@ -127,8 +138,17 @@ def _set_aside(path: Path, suffix: str) -> Path | None:
     )
     for file, name in zip(_files_of(path), _files_of(kept), strict=True):
         if file.exists():
-            file.rename(name)
+            os.link(file, name)
+    _sync(path.parent)
     return kept
+
+
+def _fold(path: Path) -> None:
+    """Moves what stands in the log into the database, so that there is no log: as far as it can be
+    read. One that is damaged is kept with its log, as it is."""
+    with suppress(apsw.Error), closing(apsw.Connection(str(path))) as connection:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.pragma("journal_mode", "DELETE")
 
 
 @contextmanager
