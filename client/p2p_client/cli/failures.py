@@ -29,6 +29,12 @@ class Stopped(Exception):
     def exit_status(self) -> int:
         return 128 + self.signal_number
 
+    def resumable(self) -> "Stopped":
+        """The same, of a download that has begun."""
+        return Stopped(
+            self.signal_number, f"{self}: what was verified is kept, the same command resumes"
+        )
+
     @property
     def reason(self) -> str:
         return "INTERRUPTED" if self.signal_number == signal.SIGINT else "TERMINATED"

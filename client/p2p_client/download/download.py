@@ -4,6 +4,7 @@ The target is checked and its part file locked before anybody is asked; the rest
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,26 +100,30 @@ class Downloader:
             threads = await stack.enter_async_context(
                 worker_threads(self._settings.download_streams + 2)
             )
-            tally = Tally(on_event)
-            idle_seconds = self._settings.idle_timeout_seconds
-            sources = Sources(
-                digest,
-                self._locate,
-                self._channels,
-                idle_seconds,
-                self.pace,
-                tally,
-                self.reports,
-            )
-            run = Run(
-                digest,
-                part,
-                sources,
-                tally,
-                threads,
-                on_event,
-                streams=self.pace.streams(self._settings.download_streams),
-                patience_seconds=self._patience_seconds,
-                open_exhibit=open_exhibit,
-            )
+            run = self._run(digest, part, threads, on_event, open_exhibit)
             return await run.fetch()
+
+    def _run(
+        self,
+        digest: Digest,
+        part: PartFile,
+        threads: Executor,
+        on_event: Callable[[Event], None],
+        open_exhibit: OpenExhibit | None,
+    ) -> Run:
+        tally = Tally(on_event)
+        idle_seconds = self._settings.idle_timeout_seconds
+        sources = Sources(
+            digest, self._locate, self._channels, idle_seconds, self.pace, tally, self.reports
+        )
+        return Run(
+            digest,
+            part,
+            sources,
+            tally,
+            threads,
+            on_event,
+            streams=self.pace.streams(self._settings.download_streams),
+            patience_seconds=self._patience_seconds,
+            open_exhibit=open_exhibit,
+        )

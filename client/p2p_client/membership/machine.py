@@ -93,7 +93,6 @@ class Machine:
     """
 
     HAS_SESSION: ClassVar = frozenset({State.REGISTERED, State.LOST})
-    ENDED: ClassVar = frozenset({State.LEAVING, State.LEFT, State.FAILED})
 
     def __init__(
         self, directory: str, catalog: Catalog | None, jitter: Callable[[], float]

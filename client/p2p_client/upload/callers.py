@@ -14,9 +14,6 @@ class Callers:
         self._most_each = most_each
         self._calls: Counter[str] = Counter()
 
-    def calls_of(self, host: str) -> int:
-        return self._calls.get(host, 0)
-
     def came(self, host: str) -> None:
         """A call; `left` is due when it is over. Raises TooManyCalls, and then `left` is not."""
         if self._calls[host] >= self._most_each:

@@ -101,10 +101,6 @@ class UploadServer:
         """How many follow which pieces we hold."""
         return self._servicer.watchers
 
-    def calls_of(self, host: str) -> int:
-        """How many calls of a host, written as gRPC does, are not over."""
-        return self._servicer.callers.calls_of(host)
-
     def trust(self, directory_id: str, grant_key_der: bytes) -> None:
         """From now on grants of this directory, and of no other, let downloaders in.
 

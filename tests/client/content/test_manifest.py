@@ -61,8 +61,7 @@ def test_digests_are_those_of_the_bytes(size_bytes: int) -> None:
     for index in manifest.indices():
         offset, length = manifest.span(index)
         piece = content[offset : offset + length]
-        assert manifest.matches(index, piece)
-        assert not manifest.matches(index, piece[:-1] + bytes([piece[-1] ^ 1]))
+        assert manifest.digest_of(index) == blake3(piece).digest()
 
 
 @given(st.lists(st.integers(min_value=1, max_value=MIB), max_size=6))

@@ -6,13 +6,14 @@ import logging
 import os
 import resource
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import h2.connection
 import pytest
+from h2.events import ResponseReceived, TrailersReceived
 from h2.settings import SettingCodes, Settings
 from tests.support.grants import NOW
 from tests.support.libraries import until
@@ -143,30 +144,43 @@ async def test_cancelling_two_hundred_streams_leaves_nothing_behind(
 
 async def test_a_host_that_lets_nothing_be_sent_does_not_use_up_all_calls(share: Path) -> None:
     async with a_source(share) as source:
-        port = source.port
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(4):
-                await stack.enter_async_context(calls_without_a_window(port, "127.0.0.2"))
-            await until(lambda: source.server.calls_of("ipv4:127.0.0.2") >= 200)
+            asked = [
+                await stack.enter_async_context(calls_from("127.0.0.2", source.port, 128, window=0))
+                for _ in range(4)
+            ]
+            async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+                refused = {tasks.create_task(until_one_is_refused(each)) for each in asked}
+                await asyncio.wait(refused, return_when=asyncio.FIRST_COMPLETED)
+                for task in refused:
+                    task.cancel()
 
             assert await source.fetch_all(source.digest("share/small")) == b"small"
-        await until(lambda: source.server.calls_of("ipv4:127.0.0.2") == 0)
+        async with asyncio.timeout(30):
+            while await status_of_a_call("127.0.0.2", source.port) != OK:
+                pass
+
+
+OK, RESOURCE_EXHAUSTED = "0", "8"
 
 
 @contextlib.asynccontextmanager
-async def calls_without_a_window(port: int, host: str) -> AsyncIterator[None]:
-    """As many calls as one connection may have, from this address; not a byte may be answered."""
+async def calls_from(
+    host: str, port: int, count: int, *, window: int
+) -> AsyncIterator[AsyncGenerator[str, None]]:
+    """So many calls over one connection from this address, as many bytes of each answer let
+    through; the statuses with which they end, as they come."""
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     tls.set_alpn_protocols(["h2"])
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, local_addr=(host, 0))
     connection = h2.connection.H2Connection()
-    connection.local_settings = Settings(initial_values={SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    connection.local_settings = Settings(initial_values={SettingCodes.INITIAL_WINDOW_SIZE: window})
     connection.initiate_connection()
     writer.write(connection.data_to_send())
     connection.receive_data(await reader.read(1 << 16))
     encoded = ProveIdentityRequest(nonce=bytes(32)).SerializeToString()
-    for _ in range(128):
+    for _ in range(count):
         stream_id = connection.get_next_available_stream_id()
         headers = [(":method", "POST"), (":scheme", "https"), (":authority", "x")]
         headers += [(":path", "/p2p.v1.PeerService/ProveIdentity")]
@@ -177,9 +191,33 @@ async def calls_without_a_window(port: int, host: str) -> AsyncIterator[None]:
     writer.write(connection.data_to_send())
     await writer.drain()
     try:
-        yield
+        async with contextlib.aclosing(statuses(reader, connection)) as ended:
+            yield ended
     finally:
         writer.transport.abort()
+
+
+async def statuses(
+    reader: asyncio.StreamReader, connection: h2.connection.H2Connection
+) -> AsyncGenerator[str, None]:
+    while arrived := await reader.read(1 << 16):
+        for event in connection.receive_data(arrived):
+            if isinstance(event, ResponseReceived | TrailersReceived):
+                for name, value in event.headers or ():
+                    if name == b"grpc-status":
+                        yield value.decode()
+    raise ConnectionError("the source ended the connection")
+
+
+async def until_one_is_refused(ended: AsyncGenerator[str, None]) -> None:
+    async for status in ended:
+        if status == RESOURCE_EXHAUSTED:
+            return
+
+
+async def status_of_a_call(host: str, port: int) -> str:
+    async with calls_from(host, port, 1, window=64 * KIB) as ended:
+        return await anext(ended)
 
 
 async def test_a_connection_that_breaks_frees_its_streams(share: Path) -> None:

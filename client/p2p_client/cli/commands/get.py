@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from p2p_client.finding.resolve import Content
     from p2p_client.peer import Peer
 
-RESUMES = "what was verified is kept, the same command resumes"
-
 Target = Annotated[
     str,
     typer.Argument(
@@ -106,7 +104,7 @@ def get(
             return  # it was seeding: as of a share, that is how it ends
         if not view.started:
             raise
-        raise Stopped(stopped.signal_number, f"{stopped}: {RESUMES}") from None
+        raise stopped.resumable() from None
 
 
 async def _get(settings: "Settings", printer: "Output", view: "DownloadView", wish: "Wish") -> None:

@@ -5,7 +5,6 @@ import gc
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2p_client.cli.commands.get import RESUMES
 from p2p_client.cli.commands.search import resource_record
 from p2p_client.cli.failures import Stopped
 from p2p_client.cli.render import Output
@@ -47,7 +46,7 @@ def get_many(settings: Settings, output: Output, wish: Wish) -> bool:
     except Stopped as stopped:
         if not view.started:
             raise
-        raise Stopped(stopped.signal_number, f"{stopped}: {RESUMES}") from None
+        raise stopped.resumable() from None
     if done is None:
         return False
     output.result(tree_line(done))

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
+from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.part.part_file import PartFile
 from p2p_client.download.part.whole import Whole
@@ -196,7 +196,7 @@ class Assembly:
         for index in indices:
             hasher, (offset, length) = blake3(), self.manifest.span(index)
             self._whole.read_back(offset, _also_to(hasher, self._read_here(offset, length)))
-            if hasher.digest() != expected_digest(self.manifest, index):
+            if hasher.digest() != self.manifest.digest_of(index):
                 bad.append(index)
         return bad
 
@@ -212,7 +212,7 @@ class Assembly:
         hasher = blake3()
         for view in self._read_here(offset, length):
             hasher.update(view)
-        return hasher.digest() == expected_digest(self.manifest, index)
+        return hasher.digest() == self.manifest.digest_of(index)
 
     def _hash_here(self, offset: int, length: int) -> None:
         self._whole.read_back(offset, self._read_here(offset, length))
@@ -241,7 +241,7 @@ class Assembly:
             self._part.write(offset, views)
             return True
         size = self.manifest.piece_size_bytes
-        if hasher.digest() != expected_digest(self.manifest, PieceIndex(offset // size)):
+        if hasher.digest() != self.manifest.digest_of(PieceIndex(offset // size)):
             return False
         self._write_end_here(offset, views)
         return True
@@ -266,8 +266,3 @@ def _also_to(hasher: blake3, views: Iterable[memoryview]) -> Iterator[memoryview
     for view in views:
         hasher.update(view)
         yield view
-
-
-def expected_digest(manifest: Manifest, index: PieceIndex) -> bytes:
-    at = index * HASH_BYTES
-    return manifest.piece_digests[at : at + HASH_BYTES]

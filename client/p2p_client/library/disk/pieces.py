@@ -5,7 +5,7 @@ A disk that rots, or a write that leaves no trace in a file's times, is seen by 
 
 from blake3 import blake3
 
-from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
+from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.library.disk.files import HashedFile, Location, Signature
 from p2p_client.library.errors import ContentChanged, ContentUnreadable
 
@@ -24,7 +24,7 @@ def has_piece(
     except ContentUnreadable:
         return True
     try:
-        return _digest_of(file, *manifest.span(index)) == _expected(manifest, index)
+        return _digest_of(file, *manifest.span(index)) == manifest.digest_of(index)
     except ContentChanged:
         return False
     except ContentUnreadable:
@@ -40,7 +40,3 @@ def _digest_of(file: HashedFile, offset: int, length: int) -> bytes:
         hasher.update(data)
         offset += len(data)
     return hasher.digest()
-
-
-def _expected(manifest: Manifest, index: PieceIndex) -> bytes:
-    return manifest.piece_digests[index * HASH_BYTES : (index + 1) * HASH_BYTES]

@@ -1,23 +1,21 @@
 """The directory as a plain object: one method a call, our values in and out.
 
-Tries each address of the directory in turn and stays with the one that answers. Owns the session's
-token, which leaves this file only as metadata. Decides nothing about when to call: `membership/`
-does. Every method raises DirectoryUnreachable where no address answers in time, DirectoryUntrusted
-for a key that is not the one on record, DirectoryRefused for a refusal, with the wire's reason.
+Owns the session's token, which leaves this file only as metadata. Where a call is made is
+`addresses.py`'s to say, and when, `membership/`'s. Every method raises DirectoryUnreachable where
+no address answers in time, DirectoryUntrusted for a key that is not the one on record,
+DirectoryRefused for a refusal, with the wire's reason.
 """
 
-import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from importlib import metadata
-from typing import TypeVar
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_client.config import Address
-from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, UsageError
+from p2p_client.errors import DirectoryUnreachable, UsageError
 from p2p_client.models import (
     AnnounceBatch,
     Announced,
@@ -35,7 +33,8 @@ from p2p_client.models import (
 )
 from p2p_client.net.checks import is_user
 from p2p_client.net.directory import from_wire, to_wire
-from p2p_client.net.directory.link import Link, open_link, useless_answer, with_hint
+from p2p_client.net.directory.addresses import Addresses
+from p2p_client.net.directory.link import Link, useless_answer, with_hint
 from p2p_client.net.directory.watch import OpenWatch
 from p2p_client.net.identity import Identity, parse_fingerprint
 from p2p_client.net.trust import KnownDirectories
@@ -46,8 +45,6 @@ ANNOUNCE_SECONDS = 30.0  # a full batch over a thin line
 LEAVE_SECONDS = 2.0
 MOST_LOCATE_PAGES = 100  # a directory that lies might page for ever
 _REGISTER = b"p2p.v1.Register\0"
-
-T = TypeVar("T")
 
 
 def register_proof_bytes(
@@ -94,22 +91,25 @@ class DirectoryClient:
         self.timeout_seconds = timeout_seconds
         self.fingerprint: str | None = None
         self.first_contact = False
-        self._addresses = tuple(addresses)
         self._known = known
         self._pinned = None if pinned is None else parse_fingerprint(pinned)
         self._insecure = insecure
-        self._preferred = 0
-        self._link: Link | None = None
-        self._opening = asyncio.Lock()
+        self._at = Addresses(
+            addresses,
+            known=known,
+            pinned=self._pinned,
+            insecure=insecure,
+            seconds=min(CALL_SECONDS, timeout_seconds),
+        )
         self._token = ""
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self._addresses))
+        return str(self._at)
 
     # --- the session ---------------------------------------------------------------------------
 
     async def info(self) -> DirectoryInfo:
-        return await self._anywhere(self._info)
+        return await self._at.anywhere(self._info)
 
     async def register(
         self,
@@ -149,14 +149,14 @@ class DirectoryClient:
                 self._token, granted = from_wire.granted(answer, info)
             return granted
 
-        return await self._anywhere(work)
+        return await self._at.anywhere(work)
 
     async def heartbeat(self, revision: Revision, active_uploads: int, max_uploads: int) -> Renewed:
         request = pb.HeartbeatRequest(
             revision=to_wire.revision(revision),
             load=pb.PeerLoad(active_uploads=active_uploads, max_uploads=max_uploads),
         )
-        answer = await self._anywhere(
+        answer = await self._at.anywhere(
             lambda link: link.call(link.stub.Heartbeat, request, CALL_SECONDS, self._token)
         )
         return from_wire.renewed(answer)
@@ -164,13 +164,13 @@ class DirectoryClient:
     async def leave(self) -> None:
         """Ends the session; nothing is called in it afterwards."""
         token, self._token = self._token, ""
-        await self._anywhere(
+        await self._at.anywhere(
             lambda link: link.call(link.stub.Leave, pb.LeaveRequest(), LEAVE_SECONDS, token)
         )
 
     async def announce(self, batch: AnnounceBatch) -> Announced:
         request = to_wire.announce(batch)
-        answer = await self._anywhere(
+        answer = await self._at.anywhere(
             lambda link: link.call(link.stub.Announce, request, ANNOUNCE_SECONDS, self._token)
         )
         return from_wire.announced(answer)
@@ -185,7 +185,7 @@ class DirectoryClient:
         The page is decoded when it is called: who wants the next one asks for that first.
         """
         request = to_wire.query(query, page_size, page_token)
-        answer = await self._anywhere(
+        answer = await self._at.anywhere(
             lambda link: link.call(link.stub.Query, request, PAGE_SECONDS, self._token)
         )
         return partial(from_wire.resources, answer), from_wire.page_token(answer.next_page_token)
@@ -193,7 +193,7 @@ class DirectoryClient:
     async def list_peers(self, user: str, page_token: str = "") -> tuple[list[ListedPeer], str]:
         """A page of the peers online, of one user where named, and the token of the next one."""
         request = to_wire.list_peers(user, page_token)
-        answer = await self._anywhere(
+        answer = await self._at.anywhere(
             lambda link: link.call(link.stub.ListPeers, request, PAGE_SECONDS, self._token)
         )
         return from_wire.peers(answer.peers), from_wire.page_token(answer.next_page_token)
@@ -203,7 +203,7 @@ class DirectoryClient:
         asked, found, token = set(digests), list[Holding](), ""
         for _ in range(MOST_LOCATE_PAGES):
             request = pb.LocateRequest(digests=list(dict.fromkeys(digests)), page_token=token)
-            answer = await self._anywhere(
+            answer = await self._at.anywhere(
                 lambda link, request=request: link.call(  # type: ignore[misc]  # mypy#10740
                     link.stub.Locate, request, PAGE_SECONDS, self._token
                 )
@@ -224,7 +224,7 @@ class DirectoryClient:
             metadata = (("authorization", f"Bearer {self._token}"),)
             call = link.stub.Watch(request, metadata=metadata)
             link.borrowers += 1
-            opened = OpenWatch(link, call, lambda error: self._give_back(link, error))
+            opened = OpenWatch(link, call, lambda error: self._at.give_back(link, error))
             try:
                 await opened.begin(PAGE_SECONDS)
             except BaseException as error:
@@ -232,16 +232,12 @@ class DirectoryClient:
                 raise
             return opened
 
-        return await self._anywhere(work)
+        return await self._at.anywhere(work)
 
     async def close(self) -> None:
         """Ends the connection and the calls over it."""
         self._token = ""
-        link, self._link = self._link, None
-        if link is not None:
-            await link.channel.close()
-
-    # --- connections ---------------------------------------------------------------------------
+        await self._at.close()
 
     async def _info(self, link: Link) -> DirectoryInfo:
         """Asks, checks that it is who TLS showed, and only then records its key."""
@@ -258,71 +254,3 @@ class DirectoryClient:
             self.fingerprint = link.decision.fingerprint
             self._known.record(link.address, link.decision)
         return info
-
-    async def _anywhere(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """Does it at the first address that answers, beginning with the one that did last.
-
-        Only for work that may be repeated: an address may have got a call whose answer was lost.
-        All of the directory's calls are such. An instance that is cut off from its database is
-        passed over like one that does not answer: others may not be.
-        """
-        failures: list[DirectoryUnreachable] = []
-        unwell: DirectoryRefused | None = None
-        for _ in self._addresses:
-            try:
-                async with self._borrowed() as link:
-                    return await work(link)
-            except DirectoryUnreachable as error:
-                failures.append(error)
-            except DirectoryRefused as error:
-                if error.reason != "STORE_UNAVAILABLE":
-                    raise
-                unwell = error
-            self._preferred = (self._preferred + 1) % len(self._addresses)
-        if unwell is not None:
-            raise unwell
-        reasons = {error.reason for error in failures}
-        raise DirectoryUnreachable(
-            "; ".join(dict.fromkeys(map(str, failures))),
-            reason=reasons.pop() if len(reasons) == 1 else None,
-        )
-
-    @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator[Link]:
-        """The link in use, or a new one. One that failed is dropped, and closed when nobody uses it
-        any more: the next call looks at the certificate afresh and trusts no dead connection."""
-        async with self._opening:
-            link = self._link
-            if link is None:
-                link = self._link = await open_link(
-                    self._addresses[self._preferred],
-                    self._addresses,
-                    self._known,
-                    pinned=self._pinned,
-                    insecure=self._insecure,
-                    seconds=min(CALL_SECONDS, self.timeout_seconds),
-                )
-        link.borrowers += 1
-        failure: BaseException | None = None
-        try:
-            yield link
-        except (DirectoryUnreachable, DirectoryRefused) as error:
-            failure = error
-            raise
-        finally:
-            await self._give_back(link, failure)
-
-    async def _give_back(self, link: Link, failure: BaseException | None) -> None:
-        if isinstance(failure, DirectoryUnreachable) or (
-            isinstance(failure, DirectoryRefused)
-            and (failure.reason == "STORE_UNAVAILABLE" and len(self._addresses) > 1)
-        ):
-            self._drop(link)
-        link.borrowers -= 1
-        if link.lost and not link.borrowers:
-            await link.channel.close()
-
-    def _drop(self, link: Link) -> None:
-        link.lost = True
-        if self._link is link:
-            self._link = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from blake3 import blake3
 
-from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex
+from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.disk.files import HashedFile, Signature
@@ -71,7 +71,7 @@ class Partial:
         with self.open() as content:
             for at in range(offset, offset + length, _READ_BYTES):
                 hasher.update(await content.read(at, min(_READ_BYTES, offset + length - at)))
-        return hasher.digest() == self._expected(index)
+        return hasher.digest() == self.manifest.digest_of(index)
 
     def open(self, on_changed: Callable[[], None] = lambda: None) -> OpenContent:
         """Raises ContentUnknown when it is shown no more."""
@@ -79,9 +79,6 @@ class Partial:
             raise ContentUnknown("not shared here any more")
         pieces = _VerifiedPieces(self, os.dup(self._descriptor))
         return OpenContent(self.digest, pieces, on_changed)
-
-    def _expected(self, index: PieceIndex) -> bytes:
-        return self.manifest.piece_digests[index * HASH_BYTES : (index + 1) * HASH_BYTES]
 
     def close(self, *, is_doubtful: bool) -> None:
         self.is_doubtful = self.is_doubtful or is_doubtful

@@ -9,10 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from p2p_client.models import Digest
 from p2p_client.upload.refusals import TooManyStreams
-from p2p_client.upload.slots.counts import MOST_CELLS, SentCounts, Wish, wish_of
+from p2p_client.upload.slots.counts import Wish
 from p2p_client.upload.slots.order import EQUAL_BYTES, Standing, next_of
 from p2p_client.upload.slots.queue import TURN_SECONDS, Call, SlotQueue
-from p2p_client.upload.slots.width import FEWEST, LOOK_SECONDS, Width
 
 MIB = 1 << 20
 DIGEST = Digest("d" * 64)
@@ -141,29 +140,6 @@ def test_a_range_under_way_counts_as_sent_until_it_is_known_not_to_be() -> None:
     assert queue.counts.rarity(a_wish(4, 10)) == 0
 
 
-@given(st.integers(0, 1 << 45), st.data())
-def test_counts_of_any_content_stay_within_bounds(size_bytes: int, data: st.DataObject) -> None:
-    offset = data.draw(st.integers(0, size_bytes))
-    end = data.draw(st.integers(offset, size_bytes))
-    wish = wish_of(DIGEST, size_bytes, offset, end)
-    counts = SentCounts()
-
-    counts.add(wish)
-    assert counts.rarity(wish) == (1 if wish.cells else 0)
-    assert len(wish.cells) <= MOST_CELLS
-    counts.take_back(wish)
-    assert counts.rarity(wish) == 0
-
-
-def test_counts_of_contents_asked_for_long_ago_are_forgotten() -> None:
-    counts = SentCounts()
-    for number in range(1_000):
-        counts.add(Wish(Digest(f"{number:064}"), 0, 1, 1, MIB))
-
-    assert counts.rarity(Wish(Digest(f"{0:064}"), 0, 1, 1, MIB)) == 0
-    assert counts.rarity(Wish(Digest(f"{999:064}"), 0, 1, 1, MIB)) == 1
-
-
 # -- who may wait, and what they are told
 
 
@@ -258,40 +234,6 @@ def test_a_turn_ends_where_others_wait_and_goes_round() -> None:
     assert started(queue, TURN_SECONDS) == [waits]
     queue.leave(other)
     assert started(queue, TURN_SECONDS) == [long]
-
-
-# -- how many run
-
-
-def test_without_a_limit_all_slots_are_used_and_with_one_few() -> None:
-    assert Width(64, None).streams == 64
-    assert Width(64, 25e6).streams == 3
-    assert Width(64, 1e3).streams == FEWEST
-    assert Width(64, 100e9).streams == 64
-    assert Width(1, 25e6).streams == 1
-
-
-def test_more_streams_run_where_readers_are_too_slow_for_the_rate() -> None:
-    width, now = Width(64, 25e6), 0.0
-    for _ in range(2_000):
-        width.look(True, now)
-        width.sent(int(width.streams * 1e6 * 0.1))
-        now += 0.1
-    assert 18 <= width.streams <= 26  # a megabyte a second each
-
-    for _ in range(2_000):
-        width.look(True, now)
-        width.sent(int(25e6 * 0.1))
-        now += 0.1
-    assert width.streams == 3
-
-
-def test_where_nobody_waits_the_width_does_not_grow() -> None:
-    width = Width(64, 25e6)
-    for step in range(100):
-        width.look(False, step * LOOK_SECONDS)
-
-    assert width.streams == 3
 
 
 # -- all of it
