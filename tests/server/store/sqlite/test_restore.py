@@ -37,7 +37,7 @@ def users(database: Path) -> list[str]:
 
 def restore_killed_at(backup: Path, database: Path, change: int) -> bool:
     """Whether it was killed; False: it had fewer changes to make."""
-    command = [sys.executable, "-m", "tests.server.store.restore_to_kill"]
+    command = [sys.executable, "-m", "tests.server.store.sqlite.restore_to_kill"]
     ended = subprocess.run(
         [*command, backup, database, str(change)], cwd=ROOT, env=ENVIRONMENT, check=False
     )
