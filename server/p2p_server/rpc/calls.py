@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import grpc
@@ -25,7 +26,7 @@ from p2p_server.directory.models import Limits
 from p2p_server.rpc.caller import Context, host_of
 from p2p_server.rpc.status import InternalError, to_status
 from p2p_server.rpc.streams import CallerGone
-from p2p_server.rpc.unread import MOST_BYTES, Unread
+from p2p_server.rpc.unread import CALL_BYTES, MOST_BYTES, Unread
 
 # Of the calls that may run at once, so many are there for these; the rest is kept for those that
 # keep peers listed. Heartbeats cost little, and one that waits for a stalled store has renewed its
@@ -97,7 +98,7 @@ class Calls:
     def _wrapped(self, name: str, handler: Any) -> Any:
         """The handler with all that calls have in common around it. The stubs type the synchronous
         form of handlers; these are not."""
-        most = self._limits.max_request_bytes
+        most, encode = self._limits.max_request_bytes, handler.response_serializer
 
         def read(encoded: bytes) -> Message | DirectoryError:
             if len(encoded) > most:
@@ -110,44 +111,42 @@ class Calls:
         if handler.unary_unary is not None:
 
             async def answer(request: Message | DirectoryError, context: Context) -> bytes:
-                held = self._hold(context)
+                host = host_of(context.peer())
+                is_held = self._unread.came(host)
                 self._running += 1
                 try:
-                    work = self._call(name, handler.unary_unary, held or request, context)
-                    encoded: bytes = handler.response_serializer(
-                        await self._answer(name, work, context)
-                    )
+                    asked = request if is_held else _too_much_unread()
+                    work = self._call(name, handler.unary_unary, asked, context)
+                    encoded: bytes = encode(await self._answer(name, work, context))
+                    if is_held:
+                        # Until gRPC is done with it, when the caller has taken it: long after us.
+                        is_held, size_bytes = False, len(encoded)
+                        self._unread.answered(host, size_bytes)
+                        left = partial(self._unread.left, host, CALL_BYTES + size_bytes)
+                        context.add_done_callback(left)  # type: ignore[arg-type]  # stubs
+                    return encoded
                 finally:
                     self._running -= 1
-                self._note_answer(context, len(encoded))
-                return encoded
+                    if is_held:
+                        self._unread.left(host, CALL_BYTES)
 
-            # Serialized here already: so its size is known.
+            # Serialized by us: so its size is known.
             return grpc.unary_unary_rpc_method_handler(cast("Any", answer), cast("Any", read), None)
 
         async def stream(request: Message | DirectoryError, context: Context) -> None:
-            work = self._stream(name, handler.unary_stream, self._hold(context) or request, context)
-            await self._answer(name, work, context)
+            host = host_of(context.peer())
+            is_held = self._unread.came(host)
+            asked = request if is_held else _too_much_unread()
+            try:
+                work = self._stream(name, handler.unary_stream, asked, context)
+                await self._answer(name, work, context)
+            finally:
+                if is_held:
+                    self._unread.left(host, CALL_BYTES)
 
         return grpc.unary_stream_rpc_method_handler(
             cast("Any", stream), cast("Any", read), handler.response_serializer
         )
-
-    def _hold(self, context: Context) -> DirectoryError | None:
-        """Counts the call until gRPC is done with it, which may be long after we are: when the
-        caller has taken the answer. The refusal, where too much waits for the caller's host."""
-        host = host_of(context.peer())
-        try:
-            self._unread.came(host)
-        except Overloaded as refusal:
-            return refusal
-        context.add_done_callback(lambda _: self._unread.left(host))  # type: ignore[arg-type]  # stubs
-        return None
-
-    def _note_answer(self, context: Context, size_bytes: int) -> None:
-        host = host_of(context.peer())
-        self._unread.answered(host, size_bytes)
-        context.add_done_callback(lambda _: self._unread.left_answer(host, size_bytes))  # type: ignore[arg-type]  # stubs
 
     async def _answer(self, name: str, work: Coroutine[Any, Any, A], context: Context) -> A:
         started_at = time.monotonic()
@@ -207,6 +206,10 @@ class Calls:
         if isinstance(request, DirectoryError):
             raise request
         return request
+
+
+def _too_much_unread() -> Overloaded:
+    return Overloaded("too many answers wait for your address: read them, and call less at once")
 
 
 async def _refuse(context: Context, refusal: DirectoryError) -> None:

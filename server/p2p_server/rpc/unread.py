@@ -4,10 +4,7 @@ A caller who reads nothing (a window of zero) keeps the answer to each of its ca
 for as long as it likes. So what waits for one host is bounded; others are answered all the same.
 """
 
-from collections import Counter
 from typing import Final
-
-from p2p_server.directory.errors import Overloaded
 
 CALL_BYTES: Final = 8 << 10  # about what gRPC keeps for a call
 MOST_BYTES: Final = 128 << 20
@@ -22,28 +19,27 @@ class Unread:
 
     def __init__(self, most_bytes: int | None = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
 
     def held_bytes(self, host: str) -> int:
         return self._held.get(host, 0)
 
-    def came(self, host: str) -> None:
-        """A call; `left` is due when it is over. Raises Overloaded, and then `left` is not."""
-        held = self._held[host] + CALL_BYTES
+    def came(self, host: str) -> bool:
+        """A call; True: `left` is due when it is over. False: too much waits already."""
+        held = self._held.get(host, 0) + CALL_BYTES
         if self._most_bytes is not None and held > self._most_bytes:
-            raise Overloaded(
-                "too many answers wait for your address: read them, and call less at once"
-            )
+            return False
         self._held[host] = held
+        return True
 
     def answered(self, host: str, size_bytes: int) -> None:
         """An answer that waits until the call is over."""
         self._held[host] += size_bytes
 
-    def left(self, host: str) -> None:
-        self.left_answer(host, CALL_BYTES)
-
-    def left_answer(self, host: str, size_bytes: int) -> None:
-        self._held[host] -= size_bytes
-        if not self._held[host]:
+    def left(self, host: str, size_bytes: int, _: object = None) -> None:
+        """No longer held: a call, with its answer where there was one."""
+        held = self._held[host] - size_bytes
+        if held:
+            self._held[host] = held
+        else:
             del self._held[host]

@@ -17,7 +17,7 @@ from p2p.v1.peer_pb2_grpc import PeerServiceStub
 from p2p_client.content.manifest import Manifest, ManifestInvalid, PieceIndex
 from p2p_client.download.partial.watching import watch_pieces
 from p2p_client.download.picker.pieces import Pieces
-from p2p_client.download.sources.waiting import QueuePlace, Wait
+from p2p_client.download.sources.waiting import QueuePlace, Trickle, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Holding
 from p2p_client.net.status import source_error
@@ -98,13 +98,16 @@ class Fetcher:
             on_queued: told whenever the source says that the stream waits for an upload slot.
         Raises:
             SourceMisbehaved: more bytes than asked for, or a clean end before all of them.
-            SourceUnavailable: nothing came for the idle timeout, and whatever else went wrong.
+            SourceUnavailable: nothing came for the idle timeout, hardly anything for a minute,
+                and whatever else went wrong.
         """
         reader = await self._channels.stream(
             self.holding.source, self._request(offset, limit), self._idle_timeout_seconds
         )
         try:
-            async with aclosing(_parts(reader, on_queued)) as parts:
+            # At a limited rate it is we who let the source wait.
+            trickle = Trickle() if self._pace.bytes_per_second is None else None
+            async with aclosing(_parts(reader, on_queued, trickle)) as parts:
                 async for part in parts:
                     wanted, is_too_much = part[:limit], len(part) > limit
                     limit -= len(wanted)
@@ -160,21 +163,29 @@ class Fetcher:
 
 
 async def _parts(
-    reader: Reader, on_queued: Callable[[QueuePlace], None]
+    reader: Reader, on_queued: Callable[[QueuePlace], None], trickle: Trickle | None
 ) -> AsyncGenerator[memoryview, None]:
     """The content that comes, until a clean end. Raises SourceError."""
     wait = Wait()
     try:
+        asked_at = time.monotonic()
         async for news in reader:
             if isinstance(news, memoryview):
                 wait.served()
+                waited_seconds = time.monotonic() - asked_at
+                wrong = trickle.came(len(news), waited_seconds) if trickle else None
+                if wrong is not None:
+                    raise SourceUnavailable(wrong, reason=STALLED)
                 yield news
             elif isinstance(news, peer_pb2.QueueStatus):
                 if wait.is_too_long(time.monotonic()):
                     raise SourceUnavailable("it only ever lets us wait", reason=QUEUED)
                 on_queued(place_of(news))
+                if trickle:
+                    trickle.restart()
             elif news.code:
                 raise source_error(news)
+            asked_at = time.monotonic()
     except Stalled as error:
         raise SourceUnavailable(str(error), reason=STALLED) from None
     except MessageTooLarge as error:

@@ -1,4 +1,4 @@
-"""What a source says of a stream that waits for one of its upload slots. Pure.
+"""What waiting for a source comes to: in its queue, as it says, and for its bytes. Pure.
 
 Waiting is no fault of the source, but it is not endless either: a stream that only ever waits is
 given up, as one that sends nothing is, only much later. Until then its work is anybody's.
@@ -9,6 +9,10 @@ from dataclasses import dataclass
 LONGEST_WAIT_SECONDS = 1_800.0
 TOLD_SECONDS = 1.0
 """How often at most one source's places are passed on."""
+TRICKLE_SECONDS = 60.0
+LEAST_BYTES = 6_000
+"""A stream that brings less within that time is given up as one that sends nothing. Far below the
+least that a limit may be, and what would take hours for a piece."""
 _MOST_CALLS = 1_000_000
 _LONGEST_EXPECTED_SECONDS = 7 * 86_400.0
 
@@ -60,3 +64,31 @@ class Telling:
             return False
         self._told[source] = (now, place)
         return True
+
+
+class Trickle:
+    """Whether a source gives so little that a download from it alone would never end.
+
+    Judged by the time that we wait for it: what our disk or our limit takes is not the source's.
+    Silence is judged elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self._waited_seconds = 0.0
+        self._came_bytes = 0
+
+    def restart(self) -> None:
+        """The source lets us wait in its queue, and says so."""
+        self._waited_seconds, self._came_bytes = 0.0, 0
+
+    def came(self, size_bytes: int, waited_seconds: float) -> str | None:
+        """What is wrong, for people, where it is too little; None: nothing."""
+        self._waited_seconds += waited_seconds
+        self._came_bytes += size_bytes
+        if self._waited_seconds < TRICKLE_SECONDS:
+            return None
+        came_bytes, waited_seconds = self._came_bytes, self._waited_seconds
+        self.restart()
+        if came_bytes >= LEAST_BYTES:
+            return None
+        return f"it sent only {came_bytes:,} bytes in {waited_seconds:.0f} s"

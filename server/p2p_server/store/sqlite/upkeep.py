@@ -111,6 +111,7 @@ def put_back(backup: Path, path: Path, kept_suffix: str) -> Path | None:
         left.unlink(missing_ok=True)
     try:
         back_up(backup, incoming)
+        _give_to_owner_of(path.parent, incoming)
         kept = _keep(path, kept_suffix)
         # A log that stays behind would be taken for the new database's.
         for side_file in _files_of(path)[1:]:
@@ -141,6 +142,13 @@ def _keep(path: Path, suffix: str) -> Path | None:
             os.link(file, name)
     _sync(path.parent)
     return kept
+
+
+def _give_to_owner_of(folder: Path, file: Path) -> None:
+    """Root does it for the user that the directory runs as, who must be able to open it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
 
 
 def _fold(path: Path) -> None:

@@ -9,7 +9,9 @@ from tests.support.downloads import MIB, Downloads, some_bytes
 from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 from tests.support.libraries import until
 
+from p2p_client.config import Settings
 from p2p_client.content.manifest import Manifest
+from p2p_client.download.download import Downloader
 from p2p_client.download.sources.sources import Sources
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryUnreachable, TransferFailed
@@ -333,3 +335,33 @@ async def test_a_refreshed_grant_is_used(downloads: Downloads, tmp_path: Path) -
 
     assert alice.grants[0] == "Bearer grant-1"
     assert alice.grants[-1] != "Bearer grant-1"
+
+
+async def test_a_lone_source_that_trickles_is_given_up_and_told_as_what_it_is(
+    downloads: Downloads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2p_client.download.sources.waiting.TRICKLE_SECONDS", 0.5)
+    slow = Behaviour(bytes_per_second=1_000, chunk_bytes=100)
+    downloads.idle_timeout_seconds = 30.0  # it is never silent
+    async with running(FakeSource("slow", CONTENT, behaviour=slow)) as directory:
+        with pytest.raises(TransferFailed, match=r"slow at .*: it sent only [\d,]+ bytes in"):
+            await downloads.fetch(directory, DIGEST, tmp_path / "target")
+
+    assert ("slow", "STALLED") in downloads.failures
+
+
+async def test_one_that_we_hold_back_ourselves_is_not_given_up_for_it(
+    downloads: Downloads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2p_client.download.sources.waiting.TRICKLE_SECONDS", 0.1)
+    content = some_bytes(3_000)
+    digest, _ = digest_of(content)
+    settings = Settings(limit_down_bytes_per_second=16_384, idle_timeout_seconds=30.0)
+    slow = Behaviour(bytes_per_second=3_000, chunk_bytes=100)
+    async with running(FakeSource("slow", content, behaviour=slow)) as directory:
+        downloader = Downloader(directory.locate, downloads.channels, settings)
+        await downloader.fetch(
+            digest, tmp_path / "target", overwrite=False, on_event=downloads.events.append
+        )
+
+    assert not downloads.failures

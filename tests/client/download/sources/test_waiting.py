@@ -10,7 +10,13 @@ from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
 
 from p2p_client.download.events import Queued
 from p2p_client.download.sources import waiting
-from p2p_client.download.sources.waiting import LONGEST_WAIT_SECONDS, QueuePlace, Telling, Wait
+from p2p_client.download.sources.waiting import (
+    LONGEST_WAIT_SECONDS,
+    QueuePlace,
+    Telling,
+    Trickle,
+    Wait,
+)
 from p2p_client.errors import TransferFailed
 
 MIB = 1 << 20
@@ -94,3 +100,27 @@ async def test_what_waits_at_one_source_is_fetched_from_another(
     assert finished.sources == ("free",)
     assert downloads.failures == []
     assert len(busy.waiters) == 1
+
+
+def test_a_source_that_trickles_is_told_from_one_that_is_slow() -> None:
+    trickling, slow = Trickle(), Trickle()
+
+    found = [trickling.came(1, 1.0) for _ in range(60)]
+
+    assert found == [None] * 59 + ["it sent only 60 bytes in 60 s"]
+    assert not any(slow.came(100, 1.0) for _ in range(600))
+
+
+def test_the_time_in_the_queue_is_not_the_source_s_slowness() -> None:
+    trickle = Trickle()
+    assert not any(trickle.came(1, 1.0) for _ in range(59))
+
+    trickle.restart()
+
+    assert trickle.came(1, 1.0) is None
+
+
+def test_what_our_own_disk_takes_is_not_the_source_s_slowness() -> None:
+    trickle = Trickle()
+
+    assert not any(trickle.came(1, 0.0) for _ in range(1_000))

@@ -1,7 +1,7 @@
 """Puts a backup back, and kills itself (as kill -9 does) before the Nth change of a name.
 
-Usage: python -m tests.server.store.restore_to_kill BACKUP DATABASE N; 0: not at all. What SQLite
-does by itself is left to it.
+Usage: python -m tests.server.store.sqlite.restore_to_kill BACKUP DATABASE N; 0: not at all.
+What SQLite does by itself is left to it.
 """
 
 import os

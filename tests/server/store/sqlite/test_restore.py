@@ -1,5 +1,6 @@
 """Whenever a restore is killed, there is a whole database: the old one, or the backup's."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def users(database: Path) -> list[str]:
 
 def restore_killed_at(backup: Path, database: Path, change: int) -> bool:
     """Whether it was killed; False: it had fewer changes to make."""
-    command = [sys.executable, "-m", "tests.server.store.restore_to_kill"]
+    command = [sys.executable, "-m", "tests.server.store.sqlite.restore_to_kill"]
     ended = subprocess.run(
         [*command, backup, database, str(change)], cwd=ROOT, env=ENVIRONMENT, check=False
     )
@@ -88,3 +89,17 @@ def test_a_damaged_database_is_kept_with_its_log(tmp_path: Path) -> None:
     assert kept.read_bytes().startswith(b"not a database")
     assert kept.with_name(f"{kept.name}-wal").read_bytes() == log
     assert users(database) == ["alice"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_what_root_restores_belongs_to_the_user_whose_folder_it_is(tmp_path: Path) -> None:
+    state, backup = tmp_path / "state", tmp_path / "backup.db"
+    state.mkdir()
+    with closing(prepare(state / "directory.db")):
+        pass
+    back_up(state / "directory.db", backup)
+    os.chown(state, 12_345, 12_345)
+
+    put_back(backup, state / "directory.db", ".before-restore-now")
+
+    assert (state / "directory.db").stat().st_uid == 12_345
