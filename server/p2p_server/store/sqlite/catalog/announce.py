@@ -34,6 +34,12 @@ CREATE TEMP TABLE incoming (
     modified_us INTEGER, media_type TEXT
 ) STRICT
 """
+# The greatest number that a row was ever given since the connection is open. What is known of a row
+# by its number (`answers/zones.py`) is not to meet another row of that number.
+_NUMBERED = "CREATE TEMP TABLE numbered (last INTEGER NOT NULL) STRICT"
+_LAST_NUMBERED = (
+    "SELECT max(last, (SELECT coalesce(max(row), 0) FROM resources)) FROM temp.numbered"
+)
 _TAKE_IN = """
 INSERT INTO temp.incoming
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
@@ -51,9 +57,10 @@ UPDATE resources SET size_bytes = new.size_bytes, digest = new.digest,
 FROM temp.incoming AS new WHERE resources.catalog = ? AND resources.path = new.path
 """
 _PUT = """
-INSERT OR ROLLBACK INTO resources (catalog, path, folded_path, name, size_bytes, digest,
+INSERT OR ROLLBACK INTO resources (row, catalog, path, folded_path, name, size_bytes, digest,
     manifest_digest, modified_us, media_type)
-SELECT ?, path, folded_path, name, size_bytes, digest, manifest_digest, modified_us, media_type
+SELECT rowid + ?, ?, path, folded_path, name, size_bytes, digest, manifest_digest, modified_us,
+    media_type
 FROM temp.incoming
 """
 # Rows are numbered upwards by the one writer: what was added is what lies above.
@@ -89,6 +96,8 @@ class _Library:
 def make_ready(connection: apsw.Connection) -> None:
     """To be called once with a connection that is to take announces."""
     connection.execute(_INCOMING)
+    connection.execute(_NUMBERED)
+    connection.execute("INSERT INTO temp.numbered VALUES (0)")
 
 
 def held_revision(connection: apsw.Connection, peer_id: PeerId) -> Revision:
@@ -303,9 +312,11 @@ def _put(
         connection.executemany(
             "DELETE FROM temp.incoming WHERE rowid = ?", [(number,) for number, _ in held]
         )
-    ((greatest_row,),) = all_rows(connection, "SELECT coalesce(max(row), 0) FROM resources")
-    connection.execute(_PUT, (catalog,))
-    connection.execute(_INDEX, (greatest_row,))
+    if len(held) < len(latest):
+        ((numbered,),) = all_rows(connection, _LAST_NUMBERED)
+        connection.execute(_PUT, (numbered, catalog))
+        connection.execute(_INDEX, (numbered,))
+        connection.execute("UPDATE temp.numbered SET last = ?", (numbered + len(latest),))
     size = sum(resource.size_bytes for resource in latest.values())
     return len(latest) - len(held), size - sum(held_size for _, held_size in held)
 
