@@ -24,6 +24,7 @@ ROWS_PER_CANDIDATE: Final = 400
 MOST_LEFT: Final = 0.9  # of the candidates: a sample does not tell more than this from all
 # Two trigrams that share two characters say one character more than one does.
 NEIGHBOUR_SHARE: Final = 0.1
+TRUST_PATHS: Final = 10  # so few that have one trigram say little about others beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class Rarity:
     def _share_beside(self, trigram: str, other: str) -> float:
         """Of the paths that have the other one."""
         both = (self.paths_with.get(trigram, 0) & self.paths_with.get(other, 0)).bit_count()
-        share = (both + self._share(trigram)) / (self._count(other) + 1)
+        share = self._share(trigram)  # as many as elsewhere, until enough paths say otherwise
+        share = (both + TRUST_PATHS * share) / (self._count(other) + TRUST_PATHS)
         if trigram[1:] == other[:-1] or trigram[:-1] == other[1:]:
             return max(share, NEIGHBOUR_SHARE)
         return share

@@ -51,7 +51,7 @@ SHORT_WALK_STEPS = 200_000  # of SQLite's machine: some 12,000 rows passed
 SHORT_WALK_ROWS = 12_000
 STEPS_BETWEEN_LOOKS = 20_000
 MOST_SECONDS = 3.0  # a caller does not wait longer than 5
-GATHERED_WHOLE = 2  # pages' worth of candidates: to choose among them would save nothing
+GATHERED_WHOLE = 6  # pages' worth of candidates: to choose among them would save nothing
 FIRST_PAGES = 1.5  # gathered first, in pages' worth of candidates; then so many times as many:
 GROWTH = 4
 

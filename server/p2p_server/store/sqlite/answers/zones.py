@@ -24,7 +24,7 @@ from p2p_server.store.sqlite.sql import all_rows, first_row, rows_at_once
 
 ZONES: Final = 4_096
 LEAST_IN_ZONE: Final = 64
-MOST_ROWS: Final = 16 << 20  # two bytes each; where numbers reach further, old rows are not placed
+MOST_ROWS: Final = 16 << 20  # two bytes each; where numbers reach far, old rows are not placed
 SLICE_ROWS: Final = 8_192  # placed in a few milliseconds
 MOST_ZONES: Final = 1 << 16
 SAMPLE: Final = 1_000  # of the candidates
@@ -127,7 +127,7 @@ class Zones:
         if row is None or row[0] is None:
             return False
         last = row[1]
-        first = max(row[0], last - MOST_ROWS + 1)
+        first = max(row[0], last - MOST_ROWS // 2 + 1)  # the other half may be added
         in_zone = max(LEAST_IN_ZONE, (last - first + 1) // ZONES)
         zones = array("H", bytes(2 * (last - first + 1)))
         self._placing = _Placing(first, last, in_zone, zones)
