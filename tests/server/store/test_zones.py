@@ -1,5 +1,6 @@
 """Where rows lie in the order shortens answers, and no answer depends on it."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from tests.server.store.factories import (
     NO_LIMIT,
     a_resource,
     a_session,
+    paths,
     revision,
     sharing,
 )
@@ -18,6 +20,7 @@ from p2p_server.store.sqlite import SqliteStore
 from p2p_server.store.sqlite.answers import search, zones
 from p2p_server.store.sqlite.answers.search import Hints
 from p2p_server.store.sqlite.answers.zones import MOST_ZONES, Zones
+from p2p_server.store.sqlite.sql import all_rows
 
 COMMON = Criteria(words=("common",))
 PAGE = 20
@@ -85,7 +88,7 @@ async def test_only_the_first_candidates_are_looked_up(store: SqliteStore) -> No
     await sharing(store, *map(a_resource, shuffled("a", 400)))
     known = (await placed(store)).placed
     assert known is not None
-    rows = [row for (row,) in await store._read(lambda c: list(c.execute("SELECT row FROM resources")))]
+    rows = [row for (row,) in await store._read(lambda c: all_rows(c, "SELECT row FROM resources"))]
 
     pool = known.pool(rows, None)
     near = pool.up_to(pool.zone_holding(PAGE))
@@ -185,3 +188,15 @@ async def test_where_numbers_reach_far_old_rows_are_looked_up_always(
 
 async def test_nothing_is_placed_where_nothing_is_shared(store: SqliteStore) -> None:
     assert (await placed(store)).placed is None
+
+
+async def test_who_queries_has_rows_placed(store: SqliteStore) -> None:
+    names = shuffled("a", 300)
+    await sharing(store, *map(a_resource, names))
+
+    async with asyncio.timeout(60):
+        while (known := store._zones.placed) is None or known.last < len(names):
+            assert await paths(store, COMMON, PAGE) == sorted(names)
+            await asyncio.sleep(0.01)
+
+    assert await paths(store, COMMON, PAGE) == sorted(names)

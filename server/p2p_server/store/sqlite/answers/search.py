@@ -111,8 +111,11 @@ class _Search:
         placed = hints.zones.placed if criteria.order is Order.PATH else None
         self._placed = placed
         self._narrowings = narrowings(criteria, hints.rarity)
-        self._is_far_back = placed is not None and (
-            hints.rarity.rows_before(wanted_trigrams(criteria)) > SHORT_WALK_ROWS
+        # A later page begins where matches were: there a short walk is worth trying.
+        self._is_far_back = (
+            placed is not None
+            and after is None
+            and hints.rarity.rows_before(wanted_trigrams(criteria)) > SHORT_WALK_ROWS
         )
         self._stretches = stretches(criteria.order, after)
         self._after = after

@@ -4,8 +4,8 @@ The index of trigrams names rows by number, and numbers follow the order in whic
 the order of paths is cut into some thousand *zones*, and two bytes a row tell which one it is in:
 of ten thousand candidates those of the first zones are looked up, and if they make a page, no
 other. A row's path never changes, so neither does its zone; rows that are not placed yet are looked
-up always, and no number is given twice while this runs (`catalog/announce.py`). So what is known here
-makes a query shorter, and never different.
+up always, and no number is given twice while this runs (`catalog/announce.py`). So what is known
+here makes a query shorter, and never different.
 
 Placing goes on in slices, in whatever thread reads: all rows once, along the index of paths, then
 those that came since. Nothing of it is on disk.
