@@ -53,10 +53,10 @@ def test_there_is_always_one() -> None:
 
 
 def test_few_paths_with_a_trigram_do_not_say_what_stands_beside_it() -> None:
-    rare, often, seldom = (1 << 7) - 1, ((1 << 400) - 1) << 500, ((1 << 50) - 1) << 6
+    rare, often, seldom = (1 << 7) - 1, ((1 << 250) - 1) << 500, ((1 << 50) - 1) << 4
     known = Rarity(1_000_000, 1_000, {"077": rare, "mp4": often, "019": seldom})
 
-    assert known.rarest(["077", "mp4", "019"]) == ("077", "019"), "mp4 is a list of 400,000"
+    assert known.rarest(["077", "mp4", "019"])[:2] == ("077", "019"), "three of seven by chance"
 
 
 def test_how_far_back_the_first_path_lies_that_has_all() -> None:
