@@ -90,6 +90,7 @@ QUESTIONS = {
     "two words": Criteria(words=("holiday", "mp4")),
     "a word in 1/10, far back": Criteria(words=("zebra",)),
     "two words, far back": Criteria(words=("zebra", "session 0077", "mp4")),
+    "a word in 1/25, far back": Criteria(words=("zebra", "session", "200")),
     "a word of two letters": Criteria(words=("zz",)),
     "trigrams often, word never": Criteria(words=("usicholiday",)),
     "glob *.mp4": Criteria(glob="*.mp4"),

@@ -33,6 +33,8 @@ from p2p_server.directory.watching.changes import Change, TellChange
 from p2p_server.store.sqlite import accounts
 from p2p_server.store.sqlite.answers import holders, search
 from p2p_server.store.sqlite.answers.rarity import Rarity, sample
+from p2p_server.store.sqlite.answers.search import Hints
+from p2p_server.store.sqlite.answers.zones import Zones
 from p2p_server.store.sqlite.catalog import announce, purge
 from p2p_server.store.sqlite.connection import (
     BUSY_TIMEOUT_MS,
@@ -53,6 +55,7 @@ T = TypeVar("T")
 
 READERS = 3
 SAMPLE_SECONDS = 60.0  # so old may be what is known of the frequency of trigrams
+PLACE_SECONDS = 0.5  # and so old the last row of which it is known where it lies
 
 
 class SqliteStore:
@@ -66,12 +69,16 @@ class SqliteStore:
         self._tell: TellChange | None = None
         self._rarity = Rarity()
         self._sampled_at = -SAMPLE_SECONDS
+        self._zones = Zones()
+        self._placed_at = -PLACE_SECONDS
+        self._is_placing = False
         self._is_refusing = False  # whether the last change could not be made
         self._noted: list[Change] = []  # by the transaction that runs; only the writer's thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readers = Lane("store-reader", partial(connect_reader, path), READERS)
 
     async def open(self) -> None:
+        self._zones = Zones()  # numbers of rows are good for one opening
         await self._writer.start()
         try:
             await self._mover.start()
@@ -184,16 +191,35 @@ class SqliteStore:
         )
 
     async def query(self, criteria: Criteria, after: SortKey | None, limit: int) -> Page:
-        if time.monotonic() - self._sampled_at > SAMPLE_SECONDS:
-            self._sampled_at = time.monotonic()
-            self._readers.post(self._sample, Urgency.UPKEEP)
+        self._learn(time.monotonic())
+        hints = Hints(self._rarity, self._zones)
         return await self._read(
-            lambda connection: search.query(connection, criteria, after, limit, self._rarity)
+            lambda connection: search.query(connection, criteria, after, limit, hints)
         )
+
+    def _learn(self, now: float) -> None:
+        """Has the readers look, when they have nothing else to do, at what makes queries short."""
+        if now - self._sampled_at > SAMPLE_SECONDS:
+            self._sampled_at = now
+            self._readers.post(self._sample, Urgency.UPKEEP)
+        if now - self._placed_at > PLACE_SECONDS and not self._is_placing:
+            self._placed_at = now
+            self._is_placing = True
+            self._readers.post(self._place, Urgency.UPKEEP)
 
     def _sample(self, connection: apsw.Connection) -> None:
         with reading(connection):
             self._rarity = sample(connection)
+
+    def _place(self, connection: apsw.Connection) -> None:
+        goes_on = False
+        try:
+            with failures_translated(), reading(connection):
+                goes_on = self._zones.place(connection)
+        finally:
+            self._is_placing = goes_on
+        if goes_on:
+            self._readers.post(self._place, Urgency.UPKEEP)
 
     async def peers(
         self, user: str, after: tuple[str, PeerId] | None, limit: int

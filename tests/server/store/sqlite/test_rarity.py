@@ -52,6 +52,22 @@ def test_there_is_always_one() -> None:
     assert rarity().rarest([]) == ()
 
 
+def test_few_paths_with_a_trigram_do_not_say_what_stands_beside_it() -> None:
+    rare, often, seldom = (1 << 7) - 1, ((1 << 250) - 1) << 500, ((1 << 50) - 1) << 4
+    known = Rarity(1_000_000, 1_000, {"077": rare, "mp4": often, "019": seldom})
+
+    assert known.rarest(["077", "mp4", "019"])[:2] == ("077", "019"), "three of seven by chance"
+
+
+def test_how_far_back_the_first_path_lies_that_has_all() -> None:
+    known = Rarity(1_000_000, 1_000, {"zeb": ((1 << 100) - 1) << 900, "ses": (1 << 1_000) - 1})
+
+    assert known.rows_before(["zeb", "ses"]) == 900_000
+    assert known.rows_before(["ses"]) == 0
+    assert known.rows_before(["zeb", "xyz"]) == 1_000_000, "in none that is known"
+    assert Rarity().rows_before(["zeb"]) == 0, "nothing is known"
+
+
 def test_a_sample_of_nothing_knows_nothing() -> None:
     connection = apsw.Connection("")
     connection.execute("CREATE TABLE resources (row INTEGER PRIMARY KEY, folded_path TEXT)")

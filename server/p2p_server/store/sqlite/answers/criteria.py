@@ -83,6 +83,10 @@ def conditions(criteria: Criteria) -> list[Clause]:
     return clauses
 
 
+def wanted_trigrams(criteria: Criteria) -> tuple[str, ...]:
+    return trigrams(_texts(criteria), MOST_TRIGRAMS)
+
+
 def narrowings(criteria: Criteria, rarity: Rarity) -> list[Narrowing]:
     """The indices that may help, the likely narrowest first."""
     found: list[Narrowing] = []
@@ -92,7 +96,7 @@ def narrowings(criteria: Criteria, rarity: Rarity) -> list[Narrowing]:
         found.append(_by_index("resources_by_digest", _digest_clause(criteria)))
     if criteria.name:
         found.append(_by_index("resources_by_name", _name_clause(criteria)))
-    if wanted := trigrams(_texts(criteria), MOST_TRIGRAMS):
+    if wanted := wanted_trigrams(criteria):
         found.append(_by_trigrams(rarity.rarest(wanted)))
     if criteria.owner:
         found.append(_by_index("resources_by_catalog", _owner_clause(criteria)))

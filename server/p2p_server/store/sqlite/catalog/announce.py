@@ -34,6 +34,10 @@ CREATE TEMP TABLE incoming (
     modified_us INTEGER, media_type TEXT
 ) STRICT
 """
+# The greatest number that a row was ever given since the connection is open. What is known of a row
+# by its number (`answers/zones.py`) is not to meet another row of that number.
+_NUMBERED = "CREATE TEMP TABLE numbered (last INTEGER NOT NULL) STRICT"
+_GREATEST = "SELECT coalesce(max(row), 0), (SELECT last FROM temp.numbered) FROM resources"
 _TAKE_IN = """
 INSERT INTO temp.incoming
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4),
@@ -54,6 +58,14 @@ _PUT = """
 INSERT OR ROLLBACK INTO resources (catalog, path, folded_path, name, size_bytes, digest,
     manifest_digest, modified_us, media_type)
 SELECT ?, path, folded_path, name, size_bytes, digest, manifest_digest, modified_us, media_type
+FROM temp.incoming
+"""
+# The same with given numbers, which takes longer: SQLite looks whether each is free.
+_PUT_ABOVE = """
+INSERT OR ROLLBACK INTO resources (catalog, path, folded_path, name, size_bytes, digest,
+    manifest_digest, modified_us, media_type, row)
+SELECT ?, path, folded_path, name, size_bytes, digest, manifest_digest, modified_us, media_type,
+    rowid + ?
 FROM temp.incoming
 """
 # Rows are numbered upwards by the one writer: what was added is what lies above.
@@ -89,6 +101,8 @@ class _Library:
 def make_ready(connection: apsw.Connection) -> None:
     """To be called once with a connection that is to take announces."""
     connection.execute(_INCOMING)
+    connection.execute(_NUMBERED)
+    connection.execute("INSERT INTO temp.numbered VALUES (0)")
 
 
 def held_revision(connection: apsw.Connection, peer_id: PeerId) -> Revision:
@@ -303,11 +317,23 @@ def _put(
         connection.executemany(
             "DELETE FROM temp.incoming WHERE rowid = ?", [(number,) for number, _ in held]
         )
-    ((greatest_row,),) = all_rows(connection, "SELECT coalesce(max(row), 0) FROM resources")
-    connection.execute(_PUT, (catalog,))
-    connection.execute(_INDEX, (greatest_row,))
+    if len(held) < len(latest):
+        _insert(connection, catalog)
     size = sum(resource.size_bytes for resource in latest.values())
     return len(latest) - len(held), size - sum(held_size for _, held_size in held)
+
+
+def _insert(connection: apsw.Connection, catalog: int) -> None:
+    """What waits, numbered above all numbers that were ever given."""
+    ((greatest, numbered),) = all_rows(connection, _GREATEST)
+    if greatest >= numbered:
+        connection.execute(_PUT, (catalog,))
+        numbered = greatest
+    else:  # those with the greatest numbers went
+        connection.execute(_PUT_ABOVE, (catalog, numbered))
+    last = connection.last_insert_rowid()
+    connection.execute(_INDEX, (numbered,))
+    connection.execute("UPDATE temp.numbered SET last = ?", (last,))
 
 
 def _row(resource: Resource, folded_path: str) -> tuple[str | int, ...]:
