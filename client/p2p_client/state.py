@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -19,6 +18,7 @@ import platformdirs
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal, UsageError
 from p2p_client.models import PeerId
+from p2p_client.records import dataclass
 
 _PEER_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 

@@ -25,6 +25,7 @@ from p2p_client.cli.failures import ReaderGone, Stopped, guarded, prepare_stream
 from p2p_client.cli.options import GlobalOptions, hoist
 from p2p_client.cli.render import PROGRAM, Output
 from p2p_client.errors import UsageError
+from p2p_client.version import VERSION
 
 COMMANDS = ("join", "share", "search", "watch", "peers", "get", "id", "identity", "menu")
 
@@ -57,9 +58,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"{PROGRAM} {version('p2p-share')}")
+        typer.echo(f"{PROGRAM} {VERSION}")
         raise typer.Exit
 
 
