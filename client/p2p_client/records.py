@@ -166,10 +166,14 @@ class _Fields:
     def __init__(self, plain: type, fields: Defaults) -> None:
         self._plain = plain
         self._fields = fields
+        self._told: dict[str, Any] | None = None
 
     def __get__(self, instance: object, owner: type) -> dict[str, Any]:
-        twin = {"__annotations__": self._plain.__annotations__, "__module__": owner.__module__}
-        twin |= {name: at for name, at in self._fields.items() if at is not dataclasses.MISSING}
-        made: Any = dataclasses.dataclass(type(self._plain.__name__, (), twin))
-        found: dict[str, Any] = made.__dataclass_fields__
-        return found
+        if self._told is None:
+            namespace = {"__annotations__": self._plain.__annotations__}
+            namespace |= {
+                name: told for name, told in self._fields.items() if told is not dataclasses.MISSING
+            }
+            twin: Any = dataclasses.dataclass(type(self._plain.__name__, (), namespace))
+            self._told = twin.__dataclass_fields__
+        return self._told
