@@ -34,6 +34,7 @@ FORBIDDEN = {
     "client/p2p_client/download/sources/waiting.py": IO | WIRE,
     "client/p2p_client/download/partial/exhibit.py": IO | WIRE,
     "client/p2p_client/upload/shown": WIRE,
+    "client/p2p_client/net/plain_certificate.py": IO | WIRE,
     "client/p2p_client/net/stream/messages.py": IO | WIRE,
     "client/p2p_client/net/stream/frames.py": IO | WIRE,
     "client/p2p_client/upload/slots/counts.py": IO | WIRE,
