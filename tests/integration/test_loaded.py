@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-
 from tests.support.network import CLIENT, Network, User
 
 pytestmark = pytest.mark.slow

@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.support.certificates import peer_key_pair
 
 from p2p_client.net.identity import (
     DIRECTORY_NAME,
@@ -19,7 +20,6 @@ from p2p_client.net.identity import (
 )
 from p2p_client.net.plain_certificate import read_plain
 from p2p_server.directory.trust.certificates import make_certificate
-from tests.support.certificates import peer_key_pair
 
 NAMES = (PEER_NAME, DIRECTORY_NAME)
 MAKERS: dict[str, Callable[[], bytes]] = {
@@ -80,14 +80,27 @@ def test_a_certificate_written_in_another_way_is_for_the_library() -> None:
     check_profile(other.certificate_der, PEER_NAME)
 
 
-def test_no_byte_of_it_can_be_another() -> None:
+def test_no_bit_of_it_can_be_another() -> None:
     certificate_der = MAKERS[PEER_NAME]()
+    known = 0
 
-    for at in range(len(certificate_der)):
+    for bit in range(8 * len(certificate_der)):
         changed = bytearray(certificate_der)
-        changed[at] ^= 0x01
+        changed[bit // 8] ^= 1 << bit % 8
+        if read_plain(bytes(changed), PEER_NAME) is not None:
+            known += 1
+            with pytest.raises(CertificateUnfit, match="self-signed"):
+                check_profile(bytes(changed), PEER_NAME)
+
+    assert known > 8 * 64, "changed keys and signatures are still written as ours are"
+
+
+def test_bytes_that_the_library_chokes_on_are_unfit() -> None:
+    of_no_version = MAKERS[PEER_NAME]().replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03")
+
+    for judge in (fingerprint_of, pem_of, lambda der: check_profile(der, PEER_NAME)):
         with pytest.raises(CertificateUnfit):
-            check_profile(bytes(changed), PEER_NAME)
+            judge(of_no_version)
 
 
 def test_none_is_missing_and_none_too_much() -> None:
