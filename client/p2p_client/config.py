@@ -1,10 +1,11 @@
 """What a peer is started with: one frozen value, made by the command line or by a program."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from p2p_client.errors import UsageError
+from p2p_client.records import dataclass
 
 SLOWEST_BYTES_PER_SECOND = 16 << 10
 """The lowest limit: with a lower one a chunk would take longer than others wait for one."""

@@ -4,10 +4,11 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import NewType
+
+from p2p_client.records import dataclass
 
 Digest = NewType("Digest", str)
 """BLAKE3 of a whole content: 64 lower-case hexadecimal characters, without `b3:`."""

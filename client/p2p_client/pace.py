@@ -8,7 +8,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from p2p_client.records import dataclass
 
 LATE_SECONDS = 0.1
 """How late somebody may come to take and still get what was not taken meanwhile."""

@@ -11,14 +11,12 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-
-import platformdirs
 
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal, UsageError
 from p2p_client.models import PeerId
+from p2p_client.records import dataclass
 
 _PEER_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -34,8 +32,11 @@ class Joined:
 
 def default_state_dir() -> Path:
     """P2P_STATE_DIR, else the platform's state folder of this program."""
-    chosen = os.environ.get("P2P_STATE_DIR")
-    return Path(chosen) if chosen else platformdirs.user_state_path("p2p-client")
+    if chosen := os.environ.get("P2P_STATE_DIR"):
+        return Path(chosen)
+    import platformdirs
+
+    return platformdirs.user_state_path("p2p-client")
 
 
 def replace_private(file: Path, data: bytes) -> None:

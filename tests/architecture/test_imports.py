@@ -34,6 +34,7 @@ FORBIDDEN = {
     "client/p2p_client/download/sources/waiting.py": IO | WIRE,
     "client/p2p_client/download/partial/exhibit.py": IO | WIRE,
     "client/p2p_client/upload/shown": WIRE,
+    "client/p2p_client/net/plain_certificate.py": IO | WIRE,
     "client/p2p_client/net/stream/messages.py": IO | WIRE,
     "client/p2p_client/net/stream/frames.py": IO | WIRE,
     "client/p2p_client/upload/slots/counts.py": IO | WIRE,
@@ -90,3 +91,26 @@ def test_protobuf_of_the_directory_stops_at_the_wire() -> None:
 @pytest.mark.parametrize("root", ["server", "client"])
 def test_the_import_roots_are_no_packages(root: str) -> None:
     assert not (ROOT / root / "__init__.py").exists()
+
+
+def test_the_classes_of_the_client_are_made_fast() -> None:
+    client = ROOT / "client/p2p_client"
+    lawful = {client / "records.py", client / "net/identity.py"}  # one has no slots
+
+    slow = [
+        str(file)
+        for file in client.rglob("*.py")
+        if file not in lawful and "dataclass" in names_from("dataclasses", file)
+    ]
+
+    assert not slow, "take `dataclass` from p2p_client.records"
+
+
+def names_from(module: str, file: Path) -> set[str]:
+    """What the file takes from a module by name."""
+    return {
+        name.name
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.ImportFrom) and node.module == module
+        for name in node.names
+    }

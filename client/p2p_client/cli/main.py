@@ -7,7 +7,7 @@ command when it runs, so that `--help` and mistakes answer at once.
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +25,19 @@ from p2p_client.cli.failures import ReaderGone, Stopped, guarded, prepare_stream
 from p2p_client.cli.options import GlobalOptions, hoist
 from p2p_client.cli.render import PROGRAM, Output
 from p2p_client.errors import UsageError
+from p2p_client.version import VERSION
 
-COMMANDS = ("join", "share", "search", "watch", "peers", "get", "id", "identity", "menu")
+COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    "join": join,
+    "share": share,
+    "search": search,
+    "watch": watch,
+    "peers": peers,
+    "get": get,
+    "id": id_,
+    "identity": identity,
+    "menu": menu,
+}
 
 
 class Commands(TyperGroup):
@@ -44,22 +55,9 @@ class Commands(TyperGroup):
             raise ReaderGone from error
 
 
-app = typer.Typer(
-    name=PROGRAM,
-    cls=Commands,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="The global options may also stand after COMMAND. "
-    f"Start with `{PROGRAM} join HOST:PORT --user NAME`, then share, search and get.",
-)
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"{PROGRAM} {version('p2p-share')}")
+        typer.echo(f"{PROGRAM} {VERSION}")
         raise typer.Exit
 
 
@@ -101,7 +99,6 @@ Version = Annotated[
 ]
 
 
-@app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     server: Server = None,
@@ -124,15 +121,26 @@ def root(
     raise UsageError("no command was given, and without a terminal there is no menu")
 
 
-app.command()(join)
-app.command()(share)
-app.command()(search)
-app.command()(watch)
-app.command()(peers)
-app.command()(get)
-app.command("id")(id_)
-app.add_typer(identity, name="identity")
-app.command()(menu)
+def program(typed: str = "") -> typer.Typer:
+    """All commands; only the one that was typed, if it is one: to build one takes a millisecond."""
+    app = typer.Typer(
+        name=PROGRAM,
+        cls=Commands,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="The global options may also stand after COMMAND. "
+        f"Start with `{PROGRAM} join HOST:PORT --user NAME`, then share, search and get.",
+    )
+    app.callback(invoke_without_command=True)(root)
+    for name, command in COMMANDS.items():
+        if typed in COMMANDS and name != typed:
+            continue
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,12 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _forget_empty_variables()
     prepare_streams(verbose=verbose)
     output = Output(json="--json" in hoisted, verbose=verbose)
-    return guarded(lambda: _invoke([*hoisted, *rest]), output)
+    return guarded(lambda: _invoke(hoisted, rest), output)
 
 
-def _invoke(arguments: list[str]) -> object:
+def _invoke(hoisted: list[str], rest: list[str]) -> object:
+    app = program(rest[0] if rest else "")
     try:
-        return app(arguments, standalone_mode=False, prog_name=PROGRAM)
+        return app([*hoisted, *rest], standalone_mode=False, prog_name=PROGRAM)
     except typer.TyperException as error:
         raise UsageError(_one_sentence(error.format_message())) from None
     except typer.Abort:

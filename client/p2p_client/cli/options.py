@@ -6,7 +6,6 @@ command; `hoist` brings them before it, where the parser expects them.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from p2p_client.cli.render import Output
 from p2p_client.cli.sizes import parse_size
 from p2p_client.config import SLOWEST_BYTES_PER_SECOND, Address, Settings
 from p2p_client.errors import UsageError
+from p2p_client.records import dataclass
 
 DEFAULT_PORT = 50051
 

@@ -11,11 +11,11 @@ import shlex
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
 from p2p_client.errors import Ambiguous, PeerError
+from p2p_client.records import dataclass
 
 PROGRAM = "p2p-client"
 

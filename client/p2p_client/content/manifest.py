@@ -5,12 +5,12 @@ whole says that they are the content asked for.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NewType
 
 from blake3 import blake3
 
 from p2p_client.models import Digest, ManifestDigest
+from p2p_client.records import dataclass
 
 PieceIndex = NewType("PieceIndex", int)
 

@@ -1,9 +1,9 @@
 """What a download tells while it runs: frozen values, the one language between it and watchers."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_client.models import Digest, Endpoint, PeerId
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ Whose work an idle source takes over is judged in `picker/overtaking.py`, and ca
 `now` is monotonic seconds.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.picker import spans
@@ -30,6 +30,7 @@ from p2p_client.download.picker.pieces import (
 from p2p_client.download.picker.roster import Roster
 from p2p_client.download.picker.standing import Failure, Standing, Stream, StreamId
 from p2p_client.models import PeerId
+from p2p_client.records import dataclass
 
 __all__ = ["Abandon", "Command", "Failure", "Open", "Plan", "StreamId"]
 

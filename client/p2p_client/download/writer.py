@@ -6,13 +6,13 @@ Which stream may write what is the plan's to say; what a piece must be is the ma
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from blake3 import blake3
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.part.assembly import BATCH_BYTES, Assembly
 from p2p_client.errors import BadPiece
+from p2p_client.records import dataclass
 
 _OWN_JOBS = 2
 """Of each stream, whatever others do: one thread waits for the disk while another hashes."""

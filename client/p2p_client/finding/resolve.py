@@ -5,11 +5,11 @@ that owner is online; a full path; a basename. Owners of the same content are on
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from p2p_client.content.digest import parse_prefix, show
 from p2p_client.errors import Ambiguous, NotFound, UsageError
 from p2p_client.models import Digest, ListedResource, Query
+from p2p_client.records import dataclass
 
 Search = Callable[[Query], Awaitable[list[ListedResource]]]
 IsOnline = Callable[[str], Awaitable[bool]]

@@ -7,10 +7,10 @@ unless there is a folder of that very name.
 """
 
 import unicodedata
-from dataclasses import dataclass
 
 from p2p_client.content.digest import parse_prefix
 from p2p_client.models import Query
+from p2p_client.records import dataclass
 
 MOST_GLOB_BYTES = 512
 _WILDCARDS = frozenset("*?")

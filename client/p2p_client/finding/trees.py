@@ -5,13 +5,14 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from p2p_client.download.tree.plan import Tree, TreeFile
 from p2p_client.errors import Ambiguous, LocalRefusal, NotFound, UsageError
 from p2p_client.finding.resolve import MOST_CANDIDATES_NAMED, IsOnline
 from p2p_client.finding.targets import Pattern
 from p2p_client.models import ListedResource, Query
+from p2p_client.records import dataclass
 
 Pages = Callable[[Query], AsyncGenerator[Sequence[ListedResource], None]]
 """All pages of what a query finds, in order."""

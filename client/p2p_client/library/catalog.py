@@ -6,9 +6,9 @@ brings a directory up to date.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from p2p_client.models import Digest, PartialContent, Resource, Revision
+from p2p_client.records import dataclass
 
 MOST_TOMBSTONES = 100_000
 

@@ -3,9 +3,8 @@
 Paths are as listed, or made printable where they could not be listed.
 """
 
-from dataclasses import dataclass
-
 from p2p_client.models import Digest
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ minute as well, for such telling is never complete. The disk is only touched in 
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from p2p_client.library.shelf.index import SharedFile
 from p2p_client.library.shelf.shelf import Shelf
 from p2p_client.library.visits import Visits
 from p2p_client.models import Digest
+from p2p_client.records import dataclass
 
 __all__ = ["Library", "LibraryEvent", "Skipped"]
 

@@ -6,7 +6,7 @@ Says what differs; hashing is not done here.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Never
 
@@ -19,6 +19,7 @@ from p2p_client.library.shelf.index import key_of
 from p2p_client.library.shelf.shelf import Shelf
 from p2p_client.library.shelf.watchmap import FolderKey
 from p2p_client.models import Resource
+from p2p_client.records import dataclass
 
 RESCAN_SECONDS = 60.0
 LOST_ROOT_SECONDS = 1.0

@@ -10,11 +10,11 @@ the rest of their plan: "held" is worth a delta from it only if a plan of ours h
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from p2p_client.library.catalog import Catalog, Changes
 from p2p_client.models import AnnounceBatch, Digest, PartialContent, Resource, Revision
+from p2p_client.records import dataclass
 
 MOST_ITEMS = 5_000
 MOST_BYTES = 900 << 10

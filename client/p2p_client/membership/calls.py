@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 
 from p2p_client.errors import DirectoryError, PeerError
 from p2p_client.membership.events import (
@@ -22,6 +21,7 @@ from p2p_client.membership.events import (
 from p2p_client.models import Endpoint, PeerId
 from p2p_client.net.directory import DirectoryClient
 from p2p_client.net.identity import Identity
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

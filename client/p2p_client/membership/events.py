@@ -1,11 +1,11 @@
 """The language between the membership machine and its driver: events in, commands out. Pure."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
 from p2p_client.errors import PeerError
 from p2p_client.models import AnnounceBatch, Announced, Granted, Renewed, Revision
+from p2p_client.records import dataclass
 
 
 class Call(Enum):

@@ -10,6 +10,7 @@ import ipaddress
 import ssl
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -23,9 +24,11 @@ from p2p_client.net.identity import (
     fingerprint_of,
     pem_of,
 )
-from p2p_client.net.stream.reader import Reader, Request
-from p2p_client.net.stream.streams import Streams
 from p2p_client.net.trust import ProbeFailed, fetch_certificate
+
+if TYPE_CHECKING:  # with h2, for those who fetch: a `search` need not load it
+    from p2p_client.net.stream.reader import Reader, Request
+    from p2p_client.net.stream.streams import Streams
 
 Options = Sequence[tuple[str, int | str]]
 
@@ -104,7 +107,7 @@ class PeerChannels:
 
     def __init__(self, insecure: bool) -> None:
         self._insecure = insecure
-        self._streams = Streams(WINDOW_BYTES)
+        self._streams: Streams | None = None
         self._channels: dict[_Key, tuple[grpc.aio.Channel, Endpoint]] = {}
         self._opening: dict[_Key, asyncio.Lock] = {}
         self._waiters: Counter[_Key] = Counter()  # of each lock
@@ -117,8 +120,14 @@ class PeerChannels:
         channel, _ = await self._connected(source)
         return channel
 
-    async def stream(self, source: Source, request: Request, idle_timeout_seconds: float) -> Reader:
+    async def stream(
+        self, source: Source, request: "Request", idle_timeout_seconds: float
+    ) -> "Reader":
         """A call that streams content, to the endpoint that answered first. Raises as `channel`."""
+        from p2p_client.net.stream.streams import Streams
+
+        if self._streams is None:
+            self._streams = Streams(WINDOW_BYTES)
         _, endpoint = await self._connected(source)
         certificate_der = None if self._insecure else source.certificate_der
         try:
@@ -154,7 +163,8 @@ class PeerChannels:
         """Ends all connections and the streams over them."""
         channels = [channel for channel, _ in self._channels.values()]
         self._channels.clear()
-        self._streams.close()
+        if self._streams is not None:
+            self._streams.close()
         for channel in channels:
             await channel.close()
 

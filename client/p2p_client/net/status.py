@@ -6,7 +6,6 @@ The texts of the other side are cut and made printable here: they end on termina
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,6 +22,7 @@ from p2p_client.errors import (
     SourceUnavailable,
 )
 from p2p_client.net.stream.call_status import CallStatus
+from p2p_client.records import dataclass
 
 DOMAIN = "p2p.v1"
 _DETAILS_KEY = "grpc-status-details-bin"

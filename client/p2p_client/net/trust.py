@@ -12,7 +12,6 @@ import asyncio
 import json
 import ssl
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_client.config import Address
@@ -25,6 +24,7 @@ from p2p_client.net.identity import (
     parse_fingerprint,
     pem_of,
 )
+from p2p_client.records import dataclass
 from p2p_client.state import alone_with, replace_private
 
 STAGGER_SECONDS = 0.25  # as RFC 8305 has it

@@ -3,7 +3,6 @@
 import contextlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from p2p_client.models import (
     Verdict,
 )
 from p2p_client.net.identity import Identity
+from p2p_client.records import dataclass
 from p2p_client.state import StateFolder, default_state_dir
 from p2p_client.upload.serve import UploadServer
 from p2p_client.upload.shown.contents import Contents

@@ -6,7 +6,6 @@ constant time; the algorithm is ours to choose, never the token's.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from p2p_client.models import Digest, PeerId
+from p2p_client.records import dataclass
 from p2p_client.upload.refusals import GrantExpired, GrantInvalid, GrantMismatch
 
 ALGORITHM = "ES256"

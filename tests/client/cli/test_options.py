@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p_client.cli import options
-from p2p_client.cli.main import app
+from p2p_client.cli.main import program
 from p2p_client.cli.options import (
     GlobalOptions,
     hoist,
@@ -74,7 +74,7 @@ def test_what_follows_two_dashes_is_never_touched(arguments: list[str]) -> None:
 def _parameters() -> dict[str, bool]:
     """Every option of every command, and whether a value follows it."""
     found: dict[str, bool] = {}
-    waiting = [typer.main.get_command(app)]
+    waiting = [typer.main.get_command(program())]
     while waiting:
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()

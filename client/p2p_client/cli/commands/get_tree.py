@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_client.cli.commands.search import resource_record
@@ -18,6 +17,7 @@ from p2p_client.download.tree.plan import Tree
 from p2p_client.errors import UsageError
 from p2p_client.finding.targets import is_tree_target
 from p2p_client.peer import Peer
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ import contextlib
 import os
 import stat
 import struct
-from dataclasses import dataclass
 
 from blake3 import blake3
 
@@ -32,6 +31,7 @@ from p2p_client.content.manifest import (
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.place.place import Place
 from p2p_client.models import Digest, ManifestDigest
+from p2p_client.records import dataclass
 
 _MAGIC = b"p2p.journal.v1\0\0"
 _HEAD = struct.Struct(">16s32s32sQQQI")

@@ -5,9 +5,9 @@ itself: mixing two of them would let one liar spoil what honest sources gave.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from p2p_client.models import Holding, ManifestDigest, PeerId, Source
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """What is known of one source and of one stream from it: data, and what follows from it alone."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NewType
 
 from p2p_client.download.picker.pieces import Pieces
 from p2p_client.models import PeerId
+from p2p_client.records import dataclass
 
 StreamId = NewType("StreamId", int)
 

@@ -7,11 +7,11 @@ and nothing is overwritten unless that was asked for. What is written there befo
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_client.download.place.rename import rename_without_clobbering
 from p2p_client.errors import LocalRefusal, PeerError, TargetExists, TargetUnwritable
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

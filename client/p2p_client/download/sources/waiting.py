@@ -4,7 +4,7 @@ Waiting is no fault of the source, but it is not endless either: a stream that o
 given up, as one that sends nothing is, only much later. Until then its work is anybody's.
 """
 
-from dataclasses import dataclass
+from p2p_client.records import dataclass
 
 LONGEST_WAIT_SECONDS = 1_800.0
 TOLD_SECONDS = 1.0

@@ -1,10 +1,10 @@
 """What the download of a tree tells while it runs, beside `SourceFailed` and `Queued`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_client.download.events import Queued, SourceFailed
 from p2p_client.models import Digest
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ of it where that one has gone silent. `now` is monotonic seconds.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from p2p_client.models import PeerId
+from p2p_client.records import dataclass
 
 MOST_CONTENTS = 4_096
 LEAST_CONTENTS = 64

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
@@ -21,6 +20,7 @@ from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Digest, Holding, ManifestDigest, Source
 from p2p_client.net.status import source_error
 from p2p_client.pace import Pace
+from p2p_client.records import dataclass
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels

@@ -6,10 +6,10 @@ have one content. Rows are kept small: there may be hundreds of thousands.
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from p2p_client.models import Digest, ListedPeer, ManifestDigest
+from p2p_client.records import dataclass
 
 DOWNLOAD_SUFFIXES = (".p2p-part", ".p2p-journal", ".p2p-journal.new")
 """Names of what is unfinished: nobody shares such files, and one would get into our way."""

@@ -11,12 +11,12 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from p2p_client.library.disk.fresh import new_bytes
 from p2p_client.library.errors import ContentChanged, ContentUnreadable
+from p2p_client.records import dataclass
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Non-blocking, for a FIFO that took the file's place must not hang us.

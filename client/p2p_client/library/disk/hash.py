@@ -9,12 +9,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from p2p_client.content.manifest import Hashing, Manifest, ManifestInvalid
 from p2p_client.library.disk.files import Location, NotAFile, Signature, open_file
 from p2p_client.models import Digest, ManifestDigest, Resource
+from p2p_client.records import dataclass
 
 READ_BYTES = 1 << 20
 _NS = 1_000_000_000

@@ -4,7 +4,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from p2p_client.library.disk.files import Location, Signature, open_folder
@@ -16,6 +16,7 @@ from p2p_client.library.disk.names import (
     printable,
 )
 from p2p_client.library.events import Skipped
+from p2p_client.records import dataclass
 
 _SYMLINK = "is a symlink; share what it points to instead"
 _SPECIAL = "is neither a file nor a folder"

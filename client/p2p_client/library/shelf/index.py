@@ -4,7 +4,7 @@ Compared folder by folder with what a scan finds. Knows no threads and touches n
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from p2p_client.library.disk.files import Location, Signature
 from p2p_client.library.disk.names import printable
@@ -12,6 +12,7 @@ from p2p_client.library.disk.scan import Folder, Found, Identity, Listing
 from p2p_client.library.events import Skipped
 from p2p_client.library.shelf.watchmap import FolderKey, WatchMap
 from p2p_client.models import Digest, Resource
+from p2p_client.records import dataclass
 
 
 @dataclass(slots=True)

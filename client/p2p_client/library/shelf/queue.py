@@ -8,8 +8,9 @@ a little longer, so that a log file in a share costs little.
 """
 
 import heapq
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from p2p_client.records import dataclass
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from importlib import metadata
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_client.config import Address
@@ -38,6 +37,7 @@ from p2p_client.net.directory.link import Link, useless_answer, with_hint
 from p2p_client.net.directory.watch import OpenWatch
 from p2p_client.net.identity import Identity, parse_fingerprint
 from p2p_client.net.trust import KnownDirectories
+from p2p_client.version import VERSION
 
 CALL_SECONDS = 5.0
 PAGE_SECONDS = 10.0
@@ -60,12 +60,6 @@ def register_proof_bytes(
         sha256(certificate_der).digest(),
     )
     return _REGISTER + b"".join(struct.pack(">I", len(part)) + part for part in parts)
-
-
-def _software() -> str:
-    with suppress(metadata.PackageNotFoundError):  # run from a source tree
-        return f"p2p-client {metadata.version('p2p-share')}"
-    return "p2p-client"
 
 
 class DirectoryClient:
@@ -142,7 +136,7 @@ class DirectoryClient:
                 listed=listed,
                 endpoints=map(to_wire.endpoint, endpoints),
                 listen_port=listen_port,
-                client_software=_software(),
+                client_software=f"p2p-client {VERSION}",
             )
             answer = await link.call(link.stub.Register, request, CALL_SECONDS)
             with useless_answer(link.address):

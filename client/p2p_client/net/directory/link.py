@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -22,6 +21,7 @@ from p2p_client.net.trust import (
     TrustDecision,
     fetch_certificate,
 )
+from p2p_client.records import dataclass
 
 if TYPE_CHECKING:  # it exists only in the type stubs
     from p2p.v1.directory_pb2_grpc import DirectoryServiceAsyncStub

@@ -1,6 +1,6 @@
 """How a call ended."""
 
-from dataclasses import dataclass
+from p2p_client.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ HTTP/2 library to judge. `room()` is where the shell reads to, `took()` tells it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from p2p_client.net.stream.messages import Filled, Message, Messages, StreamBroken
+from p2p_client.records import dataclass
 
 MOST_FRAME_BYTES = 64 << 10
 """Of frames that are not DATA: headers, settings and the like."""

@@ -9,8 +9,9 @@ Promises:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from p2p_client.records import dataclass
 
 MOST_MESSAGE_BYTES = (1 << 20) + (64 << 10)
 """A chunk holds at most 1 MiB of data; the rest is room for fields to come."""

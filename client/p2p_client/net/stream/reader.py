@@ -8,7 +8,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
@@ -18,6 +17,7 @@ from p2p_client.net.stream.call_status import CallStatus
 from p2p_client.net.stream.connection import Connection
 from p2p_client.net.stream.messages import Filled, Message, Messages, StreamBroken
 from p2p_client.net.stream.wire import TICK_SECONDS, ConnectionGone
+from p2p_client.records import dataclass
 
 _MOST_NEWS = 4
 

@@ -6,10 +6,10 @@ one who has what nobody else has, and it is then that it matters.
 
 from array import array
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from p2p_client.content.manifest import piece_size_of
 from p2p_client.models import Digest
+from p2p_client.records import dataclass
 
 MOST_CELLS = 4_096
 """Parts that are told apart: pieces, in contents of up to 4 GiB; several at a time beyond."""

@@ -8,7 +8,8 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from p2p_client.records import dataclass
 
 EQUAL_BYTES = 16 << 20
 """Small enough to be made up for in a second, large enough for rarity to have a say."""

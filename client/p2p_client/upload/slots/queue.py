@@ -12,8 +12,9 @@ Promises:
 
 import math
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from p2p_client.records import dataclass
 from p2p_client.upload.refusals import TooManyStreams
 from p2p_client.upload.slots.counts import SentCounts, Wish
 from p2p_client.upload.slots.order import Standing, next_of

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -47,7 +47,7 @@ def checked_peer_certificate(der: bytes) -> PeerCertificate:
         certificate = x509.load_der_x509_certificate(der)
         public_key = certificate.public_key()
         fault = _fault(certificate, public_key)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except Exception:  # at bytes of others the library's errors have no common class
         raise CertificateInvalid("cannot be read") from None
     if fault or not isinstance(public_key, ec.EllipticCurvePublicKey):
         raise CertificateInvalid(fault)

@@ -4,12 +4,13 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from blake3 import blake3
 
 from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.plan import TreeFile
+from p2p_client.records import dataclass
 
 _READ_BYTES = 1 << 20
 

@@ -10,7 +10,7 @@ import contextlib
 import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from blake3 import blake3
 
@@ -18,6 +18,7 @@ from p2p_client.download.part.disk import FULL
 from p2p_client.download.threads import outlasted, settled
 from p2p_client.download.tree.disk.staging import Staging, disk_error
 from p2p_client.errors import PeerError
+from p2p_client.records import dataclass
 
 BATCH_FILES = 1_024
 BATCH_BYTES = 32 << 20
