@@ -1,4 +1,4 @@
-"""New folders of a tree: hidden until all that is in them is durable, and nobody's is taken over."""
+"""New folders of a tree: hidden until all that is in them is durable; nobody's is taken over."""
 
 import errno
 import os

@@ -3,9 +3,9 @@
 A file in a new folder is written under its own name, and the folder is hidden until all that is in
 it is durable: one renaming for many files. Elsewhere a file is written under a name of the tree's
 own beside its place: there the file system finds room for it as for its neighbours (all in one
-folder, ext4 searched for inodes most of the time). One locked file at the ground says that the tree is being fetched; whoever finds it left by a run that
-was killed sweeps the folders. Nothing has a final name before it is on disk for good. Methods
-block; call them in threads.
+folder, ext4 searched for inodes most of the time). One locked file at the ground says that the tree
+is being fetched; whoever finds it left by a run that was killed sweeps the folders. Nothing has a
+final name before it is on disk for good. Methods block; call them in threads.
 """
 
 import contextlib
