@@ -188,6 +188,10 @@ async def test_a_large_file_gets_a_part_file_that_a_killed_run_leaves_for_the_ne
     place = Ground.place
 
     def place_seen(self: Ground, where: str) -> Any:
+        # As if a small one had come before it.
+        name, fd = self.create_new("tree/sub/early", lambda: ".early")
+        os.close(fd)
+        self.remove_beside(name, "tree/sub/early")
         found = place(self, where)
         seen.append(os.path.samestat(os.fstat(found.folder_fd), (tmp_path / "tree/sub").stat()))
         return found
