@@ -88,18 +88,6 @@ def write_to(context: Context) -> Send:
     return write
 
 
-def pack_to(context: Context) -> Callable[[FetchPackedResponse], Awaitable[None]]:
-    """Sends packed contents; returns from each message when flow control has taken it."""
-
-    async def pack(message: FetchPackedResponse) -> None:
-        try:
-            await context.write(message)
-        except Exception as error:
-            raise _ReaderGone from error
-
-    return pack
-
-
 def tell_place(
     context: Context, response: type[FetchFileResponse] | type[FetchPackedResponse]
 ) -> Callable[[Place], Awaitable[None]]:

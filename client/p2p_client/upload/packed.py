@@ -1,8 +1,12 @@
-"""Many small contents in one stream: the next ones are read while the network takes the last."""
+"""Many small contents in one stream: the next ones are read while the network takes the last.
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+Messages are encoded here, for protobuf would copy each content into a message and out of it again.
+"""
 
-from p2p.v1 import peer_pb2, types_pb2
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from p2p.v1 import types_pb2
 from p2p_client.library.errors import ContentError, ContentUnknown
 from p2p_client.library.library import Library, SmallRead
 from p2p_client.models import Digest
@@ -10,6 +14,7 @@ from p2p_client.upload.grants import Grant
 from p2p_client.upload.refusals import FieldInvalid, TooLarge
 from p2p_client.upload.slots.slots import Turn
 from p2p_client.upload.status import refusal_of
+from p2p_client.upload.stream import Send
 
 MOST_DIGESTS = 5_000
 LARGEST_CONTENT_BYTES = 1 << 20
@@ -19,7 +24,9 @@ MOST_IN_FIRST_MESSAGE = 32
 """Each may have four times as many as the one before: the downloader need not wait for many."""
 DIGEST_BYTES = 32
 
-Pack = Callable[[peer_pb2.FetchPackedResponse], Awaitable[None]]
+_CONTENT, _INDEX, _DATA, _REASON = b"\x0a", b"\x08", b"\x12", b"\x18"
+"""Tags: `contents` of FetchPackedResponse; of PackedContent the others."""
+
 Group = Sequence[tuple[Digest, str]]
 """Contents of one message, each with the reason why it will not be in it; empty: none is known."""
 
@@ -33,12 +40,8 @@ def checked_digests(raw: Sequence[bytes]) -> list[Digest]:
     return [Digest(digest.hex()) for digest in raw]
 
 
-def data_bytes(message: peer_pb2.FetchPackedResponse) -> int:
-    return sum(len(content.data) for content in message.contents)
-
-
 async def send_packed(
-    library: Library, grant: Grant, digests: Sequence[Digest], turn: Turn, send: Pack
+    library: Library, grant: Grant, digests: Sequence[Digest], turn: Turn, send: Send
 ) -> None:
     """Sends every content once, in order, or the reason why it is not there.
 
@@ -52,10 +55,12 @@ async def send_packed(
             (group, read), ahead = ahead, None
             outcomes = iter(await library.finish_reading(read))
             ahead = _start(library, next(groups, None))
-            message = _message([reason or next(outcomes) for _, reason in group], index)
+            contents = [reason or next(outcomes) for _, reason in group]
+            data_bytes = sum(len(data) for data in contents if isinstance(data, bytes))
+            message = encoded(contents, index)
             index += len(group)
-            async with turn.sending(data_bytes(message)):
-                await send(message)
+            async with turn.sending(data_bytes):
+                await send(message, data_bytes)
     finally:
         if ahead is not None:
             ahead[1].reading.cancel()
@@ -96,16 +101,28 @@ def _length_of(library: Library, grant: Grant, digest: Digest) -> tuple[int, str
     return (size_bytes, "") if size_bytes <= LARGEST_CONTENT_BYTES else (0, "TOO_LARGE")
 
 
-def _message(
-    outcomes: Sequence[bytes | ContentError | str], index: int
-) -> peer_pb2.FetchPackedResponse:
-    """Contents from `index` on, or why they are not there: an error, or a reason by name."""
-    contents = []
+def encoded(outcomes: Sequence[bytes | ContentError | str], index: int) -> bytes:
+    """A FetchPackedResponse: contents from `index` on, or why they are not there: an error, or a
+    reason by name."""
+    parts: list[bytes] = []
     for at, outcome in enumerate(outcomes, index):
+        head = _INDEX + _varint(at) if at else b""
         if isinstance(outcome, bytes):
-            contents.append(peer_pb2.PackedContent(index=at, data=outcome))
+            if outcome:
+                head += _DATA + _varint(len(outcome))
+            parts += (_CONTENT, _varint(len(head) + len(outcome)), head, outcome)
             continue
         reason = outcome if isinstance(outcome, str) else refusal_of(outcome).reason
-        code = types_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
-        contents.append(peer_pb2.PackedContent(index=at, reason=code))
-    return peer_pb2.FetchPackedResponse(contents=contents)
+        head += _REASON + _varint(types_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"))
+        parts += (_CONTENT, _varint(len(head)), head)
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=MOST_DIGESTS)
+def _varint(number: int) -> bytes:
+    coded = bytearray()
+    while number > 0x7F:
+        coded.append(number & 0x7F | 0x80)
+        number >>= 7
+    coded.append(number)
+    return bytes(coded)

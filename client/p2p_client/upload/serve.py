@@ -9,7 +9,13 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from p2p.v1.peer_pb2 import DESCRIPTOR, FetchFileRequest, FetchFileResponse
+from p2p.v1.peer_pb2 import (
+    DESCRIPTOR,
+    FetchFileRequest,
+    FetchFileResponse,
+    FetchPackedRequest,
+    FetchPackedResponse,
+)
 from p2p.v1.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server
 from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal
@@ -153,15 +159,21 @@ class UploadServer:
 
 
 def _add_to_server(servicer: PeerServiceServicer, server: grpc.aio.Server) -> None:
-    """As the generated function does; only FetchFile may send encoded chunks beside messages."""
+    """As the generated function does; only FetchFile and FetchPacked may send what is
+    encoded already beside messages."""
     fetch_file = grpc.unary_stream_rpc_method_handler(
         servicer.FetchFile,
         request_deserializer=FetchFileRequest.FromString,
         response_serializer=_serialized,
     )
+    fetch_packed = grpc.unary_stream_rpc_method_handler(
+        servicer.FetchPacked,
+        request_deserializer=FetchPackedRequest.FromString,
+        response_serializer=_serialized,
+    )
     generated = _Generated()
     add_PeerServiceServicer_to_server(servicer, cast(grpc.aio.Server, generated))
-    handlers = generated.handlers | {"FetchFile": fetch_file}
+    handlers = generated.handlers | {"FetchFile": fetch_file, "FetchPacked": fetch_packed}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
 
 
@@ -180,5 +192,5 @@ class _Generated:
         self.handlers.update(handlers)
 
 
-def _serialized(response: bytes | FetchFileResponse) -> bytes:
+def _serialized(response: bytes | FetchFileResponse | FetchPackedResponse) -> bytes:
     return response if isinstance(response, bytes) else response.SerializeToString()

@@ -8,10 +8,10 @@ from p2p.v1.peer_pb2_grpc import PeerServiceServicer
 from p2p_client.content.digest import is_digest
 from p2p_client.models import Digest, ManifestDigest, PeerId
 from p2p_client.net.identity import Identity
-from p2p_client.upload.answer import Context, answering, pack_to, tell_place, tell_to, write_to
+from p2p_client.upload.answer import Context, answering, tell_place, tell_to, write_to
 from p2p_client.upload.callers import Callers
 from p2p_client.upload.grants import Grant, Trust, read_grant
-from p2p_client.upload.packed import Pack, checked_digests, data_bytes, send_packed
+from p2p_client.upload.packed import checked_digests, send_packed
 from p2p_client.upload.refusals import (
     FieldInvalid,
     GrantInvalid,
@@ -104,9 +104,8 @@ class PeerServicer(PeerServiceServicer):
         digests = checked_digests(request.digests)
         tell = tell_place(context, peer_pb2.FetchPackedResponse) if request.wait_in_queue else None
         async with self._slots.taken(grant.user, None, tell) as turn:
-            await send_packed(
-                self._contents.library, grant, digests, turn, self._counted_packs(pack_to(context))
-            )
+            send = self._counted(write_to(context))
+            await send_packed(self._contents.library, grant, digests, turn, send)
 
     @answering
     async def ReportBadPiece(
@@ -140,13 +139,6 @@ class PeerServicer(PeerServiceServicer):
         async def counted(chunk: bytes, data_bytes: int) -> None:
             await send(chunk, data_bytes)
             self.uploaded_bytes += data_bytes
-
-        return counted
-
-    def _counted_packs(self, send: Pack) -> Pack:
-        async def counted(message: peer_pb2.FetchPackedResponse) -> None:
-            await send(message)
-            self.uploaded_bytes += data_bytes(message)
 
         return counted
 

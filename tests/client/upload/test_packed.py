@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.grants import GrantSigner
 from tests.support.sources import PEER_ID, Source, a_source, first_chunk, refusal_of
 
 from p2p.v1 import peer_pb2, types_pb2
-from p2p_client.upload.packed import MOST_IN_FIRST_MESSAGE
+from p2p_client.library.errors import ContentChanged, ContentError
+from p2p_client.upload.packed import MOST_IN_FIRST_MESSAGE, encoded
 
 MIB = 1 << 20
 
@@ -165,3 +168,29 @@ async def test_what_is_no_request_is_refused(tmp_path: Path) -> None:
         many = [n.to_bytes(32, "big") for n in range(5_001)]
         assert await refused(many) == ("RESOURCE_EXHAUSTED", "TOO_LARGE")
         assert len(reasons(await packed(source, many[:5_000]))) == 5_000
+
+
+@given(
+    outcomes=st.lists(
+        st.one_of(
+            st.binary(max_size=300),
+            st.sampled_from(["CONTENT_UNKNOWN", "TOO_LARGE", "GRANT_MISMATCH"]),
+            st.just(ContentChanged("it was written to")),
+        ),
+        max_size=20,
+    ),
+    index=st.integers(0, 5_000),
+)
+def test_what_is_encoded_by_hand_is_what_protobuf_encodes(
+    outcomes: list[bytes | str | ContentError], index: int
+) -> None:
+    message = peer_pb2.FetchPackedResponse()
+    for at, outcome in enumerate(outcomes, index):
+        if isinstance(outcome, bytes):
+            message.contents.add(index=at, data=outcome)
+            continue
+        reason = outcome if isinstance(outcome, str) else "CONTENT_CHANGED"
+        code = types_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+        message.contents.add(index=at, reason=code)
+
+    assert encoded(outcomes, index) == message.SerializeToString(deterministic=True)

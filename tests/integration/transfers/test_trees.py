@@ -223,23 +223,31 @@ def test_nothing_has_its_name_before_it_is_on_the_disk(
     command = [*tracing, str(CLIENT), "get", "alice:tree/"]
     subprocess.run(command, env=bob.environment, cwd=bob.folder, timeout=100, check=True)
 
-    unsynced: set[str] = set()
-    named, folders = 0, set[str]()
+    hidden = re.compile(r"/\.\d+\.[0-9a-f]{8}\.p2p-part")
+    unsynced, unsynced_folders, created = set[str](), set[str](), set[str]()
+    named = 0
     for line in trace.read_text().splitlines():
-        temporary = re.search(r"\.\d+\.[0-9a-f]{8}\.p2p-part", line)
-        if "renameat2(" in line and temporary:
-            assert temporary[0] not in unsynced, line
-            named += 1
-            folders.add(re.findall(r"<([^>]*)>", line)[0])
-        elif "O_CREAT" in line and temporary:
-            unsynced.add(temporary[0])
+        made = re.search(r'openat\(\d+<([^>]*)>, "([^"]*)", [^)]*O_CREAT', line)
+        given = re.search(r'renameat2\(\d+<([^>]*)>, "([^"]*)", \d+<([^>]*)>, "([^"]*)"', line)
+        synced = re.search(r"fsync\(\d+<([^>]*)>", line)
+        if made and hidden.search(path := f"{made[1]}/{made[2]}"):
+            created.add(path)
+            unsynced.add(path)
+            unsynced_folders.add(made[1])
+        elif given and hidden.search(old := f"{given[1]}/{given[2]}"):
+            in_it = {path for path in created if path == old or path.startswith(f"{old}/")}
+            assert not in_it & unsynced, line
+            named += len(in_it)
+            new = f"{given[3]}/{given[4]}"
+            unsynced_folders = {f.replace(old, new, 1) for f in unsynced_folders} | {given[3]}
         elif "syncfs(" in line:
             unsynced.clear()
-        elif "fsync(" in line:
-            folders -= {re.findall(r"<([^>]*)>", line)[0]}
-            unsynced -= {temporary[0]} if temporary else set()
-    assert named == count
-    assert not folders, "names that a power cut would take away"
+            unsynced_folders.clear()
+        elif synced:
+            unsynced.discard(synced[1])
+            unsynced_folders.discard(synced[1])
+    assert named == len(created) == count
+    assert not unsynced_folders, "names that a power cut would take away"
 
 
 def test_a_full_disk_is_said_and_what_is_done_stays(users: tuple[User, User]) -> None:

@@ -218,6 +218,10 @@ class _Run:
             contents = contents_of(self.files, rest)
             small = [c for c in contents if c.size_bytes <= LARGEST_PACKED_BYTES]
             large = [c for c in contents if c.size_bytes > LARGEST_PACKED_BYTES]
+            # Of a download there is something to keep before its end: its folder must have a name.
+            self._staging.ground.never_hide(
+                self.places[at].rpartition("/")[0] for content in large for at in content.files
+            )
             givers = self._owner.givers(self, small + large)
             if contents:
                 await givers.locate()

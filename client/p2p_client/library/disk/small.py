@@ -10,7 +10,13 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p_client.library.disk.files import FILE_FLAGS, Location, Signature, open_folder, told_apart
+from p2p_client.library.disk.files import (
+    FILE_FLAGS,
+    Location,
+    Signature,
+    open_folder,
+    told_apart,
+)
 from p2p_client.library.errors import ContentChanged, ContentError
 
 Hashed = tuple[Location, Signature]
@@ -29,16 +35,25 @@ def read_whole(files: Sequence[Hashed]) -> list[bytes | ContentError]:
         for location, signature in files:
             above, _, name = location.below.rpartition("/")
             try:
-                with told_apart():
-                    if known != (location.top, above):
-                        held.close()
-                        known = None
-                        folder = held.enter_context(open_folder(Location(location.top, above)))
-                        known = (location.top, above)
-                    found.append(_read(name, folder, signature))
+                if known != (location.top, above):
+                    held.close()
+                    known = None
+                    folder = held.enter_context(open_folder(Location(location.top, above)))
+                    known = (location.top, above)
+                found.append(_read(name, folder, signature))
             except ContentError as error:
                 found.append(error)
+            except OSError as error:
+                found.append(_told(error))
     return found
+
+
+def _told(trouble: Exception) -> ContentError:
+    try:
+        with told_apart():
+            raise trouble
+    except ContentError as error:
+        return error
 
 
 def _read(name: str, folder: int, signature: Signature) -> bytes:

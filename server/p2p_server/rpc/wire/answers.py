@@ -97,8 +97,13 @@ def endpoint(found: Endpoint) -> types.Endpoint:
 
 
 def timestamp(unix_seconds: float) -> Timestamp:
+    seconds, nanos = seconds_and_nanos(unix_seconds)
+    return Timestamp(seconds=seconds, nanos=nanos)
+
+
+def seconds_and_nanos(unix_seconds: float) -> tuple[int, int]:
     seconds, fraction = divmod(unix_seconds, 1)
-    return Timestamp(seconds=int(seconds), nanos=min(int(fraction * 1e9), 999_999_999))
+    return int(seconds), min(int(fraction * 1e9), 999_999_999)
 
 
 def _duration(seconds: float) -> Duration:

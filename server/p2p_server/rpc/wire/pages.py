@@ -12,7 +12,7 @@ from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types
 from p2p_server.directory.answers import Paged, Peer, ShownPeer, Source
 from p2p_server.directory.models import HoldingRow, PeerId, PeerRow, Resource, ResourceRow
-from p2p_server.rpc.wire.answers import endpoint, timestamp
+from p2p_server.rpc.wire.answers import endpoint, seconds_and_nanos, timestamp
 
 _TOKEN_BYTES: Final = 8 * 1024  # kept free for the page token, which holds at most one path
 _FIELD_BYTES: Final = 6  # tag and length of a row in its page, at most
@@ -70,7 +70,14 @@ def _fill(
 
 
 def _listed_resource(row: ResourceRow) -> pb.ListedResource:
-    return pb.ListedResource(resource=resource(row.resource), peer_id=row.peer_id)
+    """Filled in place: a message that is given to another one is copied, and rows are many."""
+    listed, found = pb.ListedResource(peer_id=row.peer_id), row.resource
+    filled = listed.resource
+    filled.path, filled.size_bytes, filled.digest = found.path, found.size_bytes, found.digest
+    filled.manifest_digest, filled.media_type = found.manifest_digest, found.media_type
+    modified, (seconds, nanos) = filled.modify_time, seconds_and_nanos(found.modified_at)
+    modified.seconds, modified.nanos = seconds, nanos
+    return listed
 
 
 def resource(found: Resource) -> types.Resource:

@@ -292,6 +292,7 @@ def test_every_disk_below_the_ground_is_made_durable(
         closing(Ground.open(tmp_path, overwrite=False)) as ground,
         closing(Staging.open(ground, "anna:tree", [])) as staging,
     ):
+        (tmp_path / "mounted").mkdir()
         written = [(staging.write(b"x", place), place) for place in places]
         mounted = (tmp_path / "mounted").stat().st_ino
         fstat = os.fstat
@@ -321,7 +322,8 @@ def test_a_folder_that_was_moved_away_does_not_stop_the_end(tmp_path: Path) -> N
         closing(Staging.open(ground, "anna:tree", [])) as staging,
     ):
         for at in range(70):  # more than are held open
-            staging.publish(staging.write(b"x", f"{at}/x"), f"{at}/x")
+            written = [(staging.write(b"x", f"{at}/x"), f"{at}/x")]
+            assert staging.publish(written, ground.close_new()) == [None]
         (tmp_path / "root/0").rename(tmp_path / "moved")
         (tmp_path / "root/0").symlink_to(tmp_path)
 

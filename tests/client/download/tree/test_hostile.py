@@ -1,7 +1,9 @@
 """Names and folders meant to do harm: nothing is written outside, and what cannot be is said."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.tree_sources import TreeSource, on_disk, trees_from
@@ -101,11 +103,11 @@ async def test_what_appears_meanwhile_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = Staging.publish
+    (tmp_path / "tree").mkdir()
 
-    def publish_late(self: Staging, name: str, place: str) -> None:
-        if place == "tree/good":
-            (tmp_path / place).write_bytes(b"mine")
-        publish(self, name, place)
+    def publish_late(self: Staging, *batch: Any) -> list[OSError | None]:
+        (tmp_path / "tree/good").write_bytes(b"mine")
+        return publish(self, *batch)
 
     monkeypatch.setattr(Staging, "publish", publish_late)
     async with trees_from(TreeSource("alice", tuple(GOOD.values()))) as trees:
@@ -121,15 +123,15 @@ async def test_a_folder_swapped_for_a_symlink_meanwhile_is_not_followed(
 ) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     outside.mkdir()
-    create = Ground.create
+    create = Ground.create_new
 
-    def create_late(self: Ground, name: str, place: str) -> int:
+    def create_late(self: Ground, place: str, spare: Callable[[], str]) -> tuple[str, int]:
         if place == "tree/sub/good" and not (root / "tree/sub").is_symlink():
             (root / "tree").mkdir(exist_ok=True)
             (root / "tree/sub").symlink_to(outside)
-        return create(self, name, place)
+        return create(self, place, spare)
 
-    monkeypatch.setattr(Ground, "create", create_late)
+    monkeypatch.setattr(Ground, "create_new", create_late)
     async with trees_from(TreeSource("alice", tuple(GOOD.values()))) as trees:
         done = await trees.fetch(trees.tree(GOOD), root)
 
@@ -174,8 +176,10 @@ async def test_what_a_killed_run_had_written_is_swept(tmp_path: Path) -> None:
     killed = Staging.open(ground, "alice:tree/", [])
     killed.write(b"half", "tree/sub/good")
     killed.write(b"half", "tree/good")
+    assert {path.name for path in tmp_path.iterdir()} == {killed._name, f".1{killed._tag}"}
     os.close(killed._fd)  # as the kernel does, without a word
     ground.close()
+    (tmp_path / "tree").mkdir()
     (tmp_path / "tree/.1.other000.p2p-part").write_bytes(b"of another download")
     async with trees_from(TreeSource("alice", tuple(GOOD.values()))) as trees:
         await trees.fetch(trees.tree(GOOD), tmp_path)

@@ -1,20 +1,20 @@
-"""Files on their way to their places: temporary names, made durable, then renamed.
+"""Files on their way to their places: hidden names, made durable, then renamed.
 
-A file is written under a name of the tree's own beside its place: there the file system finds room
-for it as for its neighbours (all in one folder, ext4 searched for inodes most of the time). One
-locked file at the ground says that the tree is being fetched; whoever finds it left by a run that
-was killed sweeps the folders. Nothing has a final name before it is on disk for good. Methods
-block; call them in threads.
+A file in a new folder is written under its own name, and the folder is hidden until all that is in
+it is durable: one renaming for many files. Elsewhere a file is written under a name of the tree's
+own beside its place: there the file system finds room for it as for its neighbours (all in one
+folder, ext4 searched for inodes most of the time). One locked file at the ground says that the tree
+is being fetched; whoever finds it left by a run that was killed sweeps the folders. Nothing has a
+final name before it is on disk for good. Methods block; call them in threads.
 """
 
 import contextlib
 import ctypes
-import errno
 import os
 import re
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from blake3 import blake3
 
@@ -29,7 +29,6 @@ FEW = 16
 """So many files are synced one by one; for more, the whole of each disk at once is cheaper."""
 _SUFFIX = ".p2p-part"
 _COPY_BYTES = 1 << 20
-_MOST_LEFT = 10_000
 
 
 class Staging:
@@ -59,12 +58,13 @@ class Staging:
         except OSError as error:
             raise disk_error(ground, error) from None
         if was_there:
-            staging._sweep({place.rpartition("/")[0] for place in places})
+            staging._sweep(places)
         return staging
 
     def write(self, data: bytes, place: str) -> str:
-        """Writes a file with these bytes beside its place; answers its name. Raises OSError."""
-        name, fd = self._create(place)
+        """Writes a file with these bytes; answers its name: that of its place in a folder that is
+        new and hidden, else a hidden one beside its place. Raises OSError."""
+        name, fd = self.ground.create_new(place, self._spare)
         try:
             written = os.write(fd, data) if data else 0
             while written < len(data):
@@ -86,7 +86,7 @@ class Staging:
         with contextlib.ExitStack() as stack:
             source = self.ground.open_file(origin)
             stack.callback(os.close, source)
-            name, target = self._create(place)
+            name, target = self.ground.create(place, self._spare)
             stack.callback(os.close, target)
             try:
                 while not stop.is_set() and (data := os.read(source, _COPY_BYTES)):
@@ -121,9 +121,41 @@ class Staging:
             finally:
                 os.close(fd)
 
-    def publish(self, name: str, place: str) -> None:
-        """Gives a synced file its place. Raises what Ground.put raises."""
-        self.ground.put(name, place)
+    def publish(
+        self, written: Sequence[tuple[str, str]], folders: Sequence[str]
+    ) -> list[OSError | None]:
+        """Gives synced files their places: first the new folders their names, with the files that
+        are in them, then those under hidden names. Answers why one could not have its place, which
+        is then removed.
+
+        Args:
+            folders: what `Ground.close_new` said after these were written.
+        """
+        missed: dict[str, OSError] = {}
+        for folder in folders:
+            try:
+                missed |= self.ground.reveal(folder)
+            except OSError as error:
+                missed[folder] = error
+        return [self._publish(name, place, missed) for name, place in written]
+
+    def _publish(self, name: str, place: str, missed: dict[str, OSError]) -> OSError | None:
+        if name == place.rpartition("/")[2]:  # it came with its folder
+            return _miss(place, missed) if missed else None
+        try:
+            self.ground.put(name, place)
+        except OSError as error:
+            self.discard(name, place)
+            return error
+        return None
+
+    def drop(self, written: Sequence[tuple[str, str]], folders: Sequence[str]) -> None:
+        """Removes what could not be made durable, and new folders that have nothing else."""
+        for name, place in written:
+            self.discard(name, place)
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                self.ground.give_up(folder)
 
     def discard(self, name: str, place: str) -> None:
         with contextlib.suppress(OSError):
@@ -146,23 +178,31 @@ class Staging:
             os.close(self._fd)
             self._fd = -1
 
-    def _create(self, place: str) -> tuple[str, int]:
-        # A run that could not remove one of its own leaves it: its number is passed over.
-        for _ in range(_MOST_LEFT):
-            self._count += 1
-            name = f".{self._count}{self._tag}"
-            with contextlib.suppress(FileExistsError):
-                return name, self.ground.create(name, place)
-        raise FileExistsError(errno.EEXIST, f"{name} and many before it are in the way")
+    def _spare(self) -> str:
+        self._count += 1
+        return f".{self._count}{self._tag}"
 
-    def _sweep(self, folders: Iterable[str]) -> None:
+    def _sweep(self, places: Iterable[str]) -> None:
         """Removes what a run that was killed had written and not named."""
-        ours = re.compile(r"\.[0-9]+" + re.escape(self._tag))
+        folders = {""}
+        for place in places:
+            folder = place.rpartition("/")[0]
+            while folder not in folders:
+                folders.add(folder)
+                folder = folder.rpartition("/")[0]
+        ours = re.compile(r"\.[0-9]+" + re.escape(self._tag)).fullmatch
         for folder in folders:
             with contextlib.suppress(OSError):
-                for name in self.ground.names_in(folder):
-                    if ours.fullmatch(name):
-                        self.discard(name, f"{folder}/" if folder else "")
+                self.ground.sweep(folder, ours)
+
+
+def _miss(place: str, missed: Mapping[str, OSError]) -> OSError | None:
+    """Why a place, or a folder that it is in, could not be had."""
+    while place:
+        if place in missed:
+            return missed[place]
+        place = place.rpartition("/")[0]
+    return None
 
 
 def staging_names(target: str) -> tuple[str, str]:

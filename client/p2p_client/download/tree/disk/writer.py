@@ -95,11 +95,18 @@ class Writer:
     async def _name(self) -> None:
         """Begins to make durable and to name what is written; waits for the batch before."""
         await self._settle()
-        batch, self._written, self._written_bytes = self._written, [], 0
+        batch = self._take()
         self._named_at = asyncio.get_running_loop().time()
-        if batch:
+        if batch.files:
             loop = asyncio.get_running_loop()
             self._naming = loop.run_in_executor(self._syncing, self._name_here, batch)
+
+    def _take(self) -> "_Batch":
+        """All that is written, and the new folders that it is in; nobody may be writing."""
+        places = [(name, self._places[file]) for name, file in self._written]
+        files = [file for _, file in self._written]
+        self._written, self._written_bytes = [], 0
+        return _Batch(files, places, self._staging.ground.close_new())
 
     async def _settle(self) -> None:
         naming, self._naming = self._naming, None
@@ -142,11 +149,10 @@ class Writer:
         if self._putting is not None and self._putting.exception() is None:
             # Its `put` was cancelled: these would be left under names that nobody knows.
             self._written += self._putting.result().written
-        if self._written:
-            with contextlib.suppress(PeerError):  # the one that brought us here is to be told
-                self._sync_here(self._written)
-                self._publish_here(self._written)
-        self._written = []
+        batch = self._take()
+        with contextlib.suppress(PeerError):  # the one that brought us here is to be told
+            self._sync_here(batch)
+            self._publish_here(batch)
 
     def _is_batch(self) -> bool:
         waited = asyncio.get_running_loop().time() - self._named_at
@@ -175,30 +181,30 @@ class Writer:
             done.verified.append((item.content, len(item.data) * len(item.files)))
         return done
 
-    def _name_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
+    def _name_here(self, batch: "_Batch") -> list[tuple[int, OSError | None]]:
         self._sync_here(batch)
         return self._thread.submit(self._publish_here, batch).result()
 
-    def _sync_here(self, batch: Sequence[tuple[str, int]]) -> None:
+    def _sync_here(self, batch: "_Batch") -> None:
         """Raises DiskFull, TransferFailed: then nothing is left of the batch."""
-        written = [(name, self._places[file]) for name, file in batch]
         try:
-            self._staging.sync(written)
+            self._staging.sync(batch.places)
         except OSError as error:
-            for name, place in written:
-                self._staging.discard(name, place)
+            self._staging.drop(batch.places, batch.folders)
             raise disk_error(self._staging.ground, error) from None
 
-    def _publish_here(self, batch: Sequence[tuple[str, int]]) -> list[tuple[int, OSError | None]]:
-        outcomes: list[tuple[int, OSError | None]] = []
-        for name, file in batch:
-            try:
-                self._staging.publish(name, self._places[file])
-                outcomes.append((file, None))
-            except OSError as error:
-                self._staging.discard(name, self._places[file])
-                outcomes.append((file, error))
-        return outcomes
+    def _publish_here(self, batch: "_Batch") -> list[tuple[int, OSError | None]]:
+        outcomes = self._staging.publish(batch.places, batch.folders)
+        return list(zip(batch.files, outcomes, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Files to be made durable and named together: `places` has the name and place of each."""
+
+    files: Sequence[int]
+    places: Sequence[tuple[str, str]]
+    folders: Sequence[str]  # new ones, that they are in
 
 
 @dataclass(slots=True)
