@@ -1,6 +1,7 @@
 """Check, backup and restore beside a directory that works, and beside each other."""
 
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -62,10 +63,12 @@ async def test_what_was_there_is_kept_however_soon_one_restores_again(tmp_path: 
     path, target = tmp_path / "directory.db", tmp_path / "backup.db"
     await a_database(path)
     upkeep.back_up(path, target)
-    first = path.read_bytes()
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("CREATE TABLE only_in_what_was_there (x)")
 
     kept = [upkeep.put_back(target, path, ".kept") for _ in range(3)]
 
     assert len(set(kept)) == 3
     assert kept[0] is not None
-    assert kept[0].read_bytes() == first
+    with closing(apsw.Connection(str(kept[0]))) as connection:
+        connection.execute("SELECT x FROM only_in_what_was_there")
