@@ -8,7 +8,6 @@ DirectoryRefused for a refusal, with the wire's reason.
 
 import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 
