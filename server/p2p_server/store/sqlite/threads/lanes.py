@@ -1,7 +1,8 @@
 """Threads that own connections and do one piece of work after another.
 
 A lane with one thread is the writer, one with several the readers. The event loop never waits for
-the disk, and no connection is ever used by two.
+the disk, and no connection is ever used by two. Work goes to the thread that was busy last: its
+connection has the pages that the next work is likely to need.
 """
 
 import asyncio
@@ -9,8 +10,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import IntEnum
+from heapq import heappop, heappush
 from itertools import count
-from queue import Empty, PriorityQueue
 from typing import Generic, TypeVar
 
 import apsw
@@ -60,6 +61,39 @@ def _promise() -> Future[None]:
     return promise
 
 
+class _Jobs:
+    """What waits to be done, the most urgent first, and who waits for work, the latest last."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: list[tuple[Urgency, int, _Job[object] | None]] = []
+        self._arrival = count()
+        self._idle: list[threading.Lock] = []
+
+    def put(self, urgency: Urgency, job: _Job[T] | None) -> None:
+        """None: a thread is to end."""
+        with self._guard:
+            heappush(self._waiting, (urgency, next(self._arrival), job))  # type: ignore[misc]  # of any result
+            bell = self._idle.pop() if self._idle else None
+        if bell is not None:
+            bell.release()
+
+    def get(self, bell: threading.Lock) -> _Job[object] | None:
+        """Waits for work; `bell` is the thread's own, and taken."""
+        while True:
+            with self._guard:
+                if self._waiting:
+                    return heappop(self._waiting)[2]
+                self._idle.append(bell)
+            bell.acquire()
+
+    def left(self) -> list[_Job[object]]:
+        """All that nobody will do any more."""
+        with self._guard:
+            left, self._waiting = self._waiting, []
+        return [job for _, _, job in left if job is not None]
+
+
 class Lane:
     """`thread_count` threads, each with a connection of its own, over one queue.
 
@@ -72,8 +106,7 @@ class Lane:
         self._name = name
         self._connect = connect
         self._thread_count = thread_count
-        self._queue: PriorityQueue[tuple[Urgency, int, _Job[object] | None]] = PriorityQueue()
-        self._arrival = count()
+        self._jobs = _Jobs()
         self._threads: list[threading.Thread] = []
         self._connections: list[apsw.Connection] = []
         self._ended: list[Future[None]] = []
@@ -103,13 +136,13 @@ class Lane:
         if not self._is_open:
             raise StoreUnavailable
         job = _Job(work)
-        self._queue.put((urgency, next(self._arrival), job))  # type: ignore[arg-type]  # a queue holds jobs of any result
+        self._jobs.put(urgency, job)
         return await asyncio.wrap_future(job.done)
 
     def post(self, work: Callable[[apsw.Connection], object], urgency: Urgency) -> None:
         """Has it done some time, and waits for nothing; what it raises is lost."""
         if self._is_open:
-            self._queue.put((urgency, next(self._arrival), _Job(work)))
+            self._jobs.put(urgency, _Job(work))
 
     def interrupt(self) -> None:
         """Makes the statements that run now fail."""
@@ -120,18 +153,13 @@ class Lane:
         """Lets what runs come to its end, refuses what waits, closes the connections."""
         self._is_open = False
         for _ in self._threads:
-            self._queue.put((Urgency.STOP, next(self._arrival), None))
+            self._jobs.put(Urgency.STOP, None)
         await asyncio.gather(*map(asyncio.wrap_future, self._ended))
         for thread in self._threads:
             thread.join()  # it has nothing left to do
         self._threads, self._connections, self._ended = [], [], []
-        while True:
-            try:
-                _, _, job = self._queue.get_nowait()
-            except Empty:
-                return
-            if job is not None:
-                job.refuse()
+        for job in self._jobs.left():
+            job.refuse()
 
     def _live(self, opened: Future[None], ended: Future[None]) -> None:
         try:
@@ -142,8 +170,10 @@ class Lane:
                 return
             self._connections.append(connection)
             opened.set_result(None)
+            bell = threading.Lock()
+            bell.acquire()
             try:
-                while (job := self._queue.get()[2]) is not None:
+                while (job := self._jobs.get(bell)) is not None:
                     job.do(connection)
             finally:
                 connection.close()
