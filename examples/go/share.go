@@ -121,7 +121,8 @@ func (s *sharer) stayListed(ctx context.Context) error {
 			}
 			if nextBeat = now.Add(s.interval()); err != nil && ctx.Err() == nil {
 				beatFailures++
-				nextBeat = now.Add(backoff(beatFailures))
+				// A directory that comes back gives everybody one lease: be there within it.
+				nextBeat = now.Add(min(backoff(beatFailures), s.lease()/3))
 				say("heartbeat: %s", explain(err))
 			} else {
 				beatFailures = 0
@@ -160,6 +161,12 @@ func (s *sharer) interval() time.Duration {
 	s.directory.mu.Lock()
 	defer s.directory.mu.Unlock()
 	return time.Duration(float64(s.directory.interval) * (1 - rand.Float64()/10))
+}
+
+func (s *sharer) lease() time.Duration {
+	s.directory.mu.Lock()
+	defer s.directory.mu.Unlock()
+	return s.directory.lease
 }
 
 func backoff(failures int) time.Duration {

@@ -41,6 +41,8 @@ export interface Lease {
   readonly observedHost: string;
   /** By `performance.now()` */
   readonly heartbeatAt: number;
+  /** A directory that comes back gives everybody one lease: tries are to be closer than that. */
+  readonly longestPauseMs: number;
 }
 
 export class Directory {
@@ -80,7 +82,7 @@ export class Directory {
   async heartbeat(revision: { epoch: string; counter: bigint }, activeUploads: number, maxUploads: number): Promise<void> {
     const renewed = await this.call(DirectoryService.method.heartbeat, { revision, load: { activeUploads, maxUploads } });
     this.setClock(renewed.directoryTime);
-    this.onLease({ ...renewed, heldRevision: renewed.heldRevision, observedHost: "", heartbeatAt: heartbeatAt(renewed) });
+    this.onLease({ ...renewed, heldRevision: renewed.heldRevision, observedHost: "", ...times(renewed) });
   }
 
   /** What a source needs to check grants; undefined before the first registration. */
@@ -132,7 +134,7 @@ export class Directory {
     this.setClock(session.directoryTime);
     this.grantKey = createPublicKey({ key: Buffer.from(session.grantKeyDer), format: "der", type: "spki" });
     this.sessionToken = session.sessionToken;
-    this.onLease({ ...session, heldRevision: session.heldRevision, heartbeatAt: heartbeatAt(session) });
+    this.onLease({ ...session, heldRevision: session.heldRevision, ...times(session) });
     return session.sessionToken;
   }
 
@@ -202,6 +204,11 @@ export function directoryFailure(refusal: Refusal, server: string): Failure {
   const reason = refusal.reason || (isAway ? "DIRECTORY_UNREACHABLE" : grpc.status[refusal.code]);
   const what = isAway ? "cannot be reached" : "refused";
   return new Failure(5, reason, `the directory ${server} ${what}: ${printable(refusal.message)}`);
+}
+
+function times(lease: { leaseDuration?: Duration | undefined; heartbeatInterval?: Duration | undefined }): Pick<Lease, "heartbeatAt" | "longestPauseMs"> {
+  const leaseMs = lease.leaseDuration === undefined ? 20_000 : durationMs(lease.leaseDuration);
+  return { heartbeatAt: heartbeatAt(lease), longestPauseMs: Math.max(MIN_INTERVAL_MS, leaseMs / 3) };
 }
 
 /** When to send the next Heartbeat; half a lease if the directory's wish makes no sense. Early by up to 10 % jitter. */

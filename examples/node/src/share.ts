@@ -34,6 +34,7 @@ export class Sharing {
   private held: Revision | undefined;
   private statuses: EndpointStatus[] = [];
   private heartbeatAt = 0;
+  private longestPauseMs = MAX_BACKOFF_MS;
   private rejected = 0;
   private said = "";
   private wake: () => void = () => undefined;
@@ -87,7 +88,8 @@ export class Sharing {
         await this.step();
         failures = 0;
       } catch (error) {
-        const pause = Math.min(MAX_BACKOFF_MS, 300 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random());
+        const longest = Math.min(MAX_BACKOFF_MS, this.longestPauseMs, 300 * 2 ** Math.min(failures, 10));
+        const pause = longest * (0.5 + Math.random() / 2);
         this.recover(error, failures === 0);
         failures += 1;
         await this.sleep(pause);
@@ -139,6 +141,7 @@ export class Sharing {
     this.held = lease.heldRevision;
     this.statuses = lease.endpointStatuses;
     this.heartbeatAt = lease.heartbeatAt;
+    this.longestPauseMs = lease.longestPauseMs;
   }
 
   private sayIfReady(): void {

@@ -1,7 +1,7 @@
 """Globs mean what the contract says, in bounded time; trigrams only ever narrow."""
 
 import re
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import example, given
@@ -95,11 +95,11 @@ def test_globs_people_write(glob: str, path: str, expected: bool) -> None:
 def test_no_glob_takes_long_on_any_path(glob: str, path: str) -> None:
     matches = glob_matcher(glob)
 
-    started = perf_counter()
+    started = thread_time()
     matched = matches(path)
 
     assert not matched
-    assert perf_counter() - started < 0.5  # backtracking would take years; this takes milliseconds
+    assert thread_time() - started < 0.5  # backtracking would take years; this takes milliseconds
 
 
 @given(GLOBS, PATHS)

@@ -64,7 +64,7 @@ async def test_beside_a_good_source_a_bad_one_only_costs_time(
     assert (tmp_path / "target").read_bytes() == CONTENT
     assert os.listdir(tmp_path) == ["target"]
     assert "good" in finished.sources
-    assert finished.seconds < 8
+    assert finished.seconds < 30
 
 
 @pytest.mark.parametrize("how", [how for how in BAD if BAD[how][1] != "TOO_MUCH_DATA"])
@@ -253,25 +253,25 @@ async def test_a_size_listed_wrong_bans_only_who_listed_it(
 async def test_a_manifest_that_does_not_come_is_asked_of_the_next(
     downloads: Downloads, tmp_path: Path
 ) -> None:
-    downloads.idle_timeout_seconds = 20
+    downloads.idle_timeout_seconds = 120
     slow = FakeSource("slow", CONTENT, behaviour=Behaviour(stall_manifest=True))
     good = FakeSource("good", CONTENT)
     async with running(slow, good) as directory:
         finished = await downloads.fetch(directory, DIGEST, tmp_path / "target")
 
-    assert finished.seconds < 10
+    assert finished.seconds < 60
 
 
 async def test_a_source_that_stalls_is_not_waited_for_when_another_is_idle(
     downloads: Downloads, tmp_path: Path
 ) -> None:
-    downloads.idle_timeout_seconds = 30
+    downloads.idle_timeout_seconds = 120
     bad = FakeSource("bad", CONTENT, behaviour=Behaviour(stall_after_bytes=2 * MIB))
     good = FakeSource("good", CONTENT)
     async with running(bad, good) as directory:
         finished = await downloads.fetch(directory, DIGEST, tmp_path / "target")
 
-    assert finished.seconds < 10
+    assert finished.seconds < 60
     assert finished.fetched_bytes <= len(CONTENT) + 2 * MIB
 
 
