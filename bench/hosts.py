@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.hosts import Host, hosts, why_not
-from tests.support.network import User
-from tests.support.processes import Program
+from tests.support.programs.hosts import Host, hosts, why_not
+from tests.support.programs.network import User
+from tests.support.programs.processes import Program
 
 from bench.contenders.ours import quiet_network
 from bench.support.files import check_same, digest_of, make_file, settled

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.network import User
-from tests.support.processes import Program, eventually, json_lines
+from tests.support.programs.network import User
+from tests.support.programs.processes import Program, eventually, json_lines
 
 from bench.contenders.ours import quiet_network
 from bench.support.files import check_same, digest_of, emptied, make_file

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.network import CLIENT, Network, Sharer, User
+from tests.support.programs.network import CLIENT, Network, Sharer, User
 
 from bench.contenders.ours import quiet_network
 from bench.support.files import check_same, digest_of, make_file, settled

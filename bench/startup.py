@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.network import CLIENT
+from tests.support.programs.network import CLIENT
 
 from bench.contenders.ours import quiet_network
 from bench.support.processes import Cost, run

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from blake3 import blake3
-from tests.support.network import CLIENT
+from tests.support.programs.network import CLIENT
 
 from bench.contenders.contender import Contender
 from bench.contenders.ours import INSECURE, TLS, ours_insecure, ours_tls

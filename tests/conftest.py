@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from tests.support.postgres import Cluster, a_cluster, programs
+from tests.support.programs.postgres import Cluster, a_cluster, programs
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: the programs under test would ignore Ctrl-C, too.

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.network import CLIENT, Network
+from tests.support.programs.network import CLIENT, Network
 
 from bench.contenders.contender import Contender
 

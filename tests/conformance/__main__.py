@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.support.report import machine, put_section
 from tests.conformance.clients import LANGUAGES, Command, Speaker, ToolchainAbsent, command_of
-from tests.support.network import Network
+from tests.support.programs.network import Network
 from tools.vectors.base import MIB, content
 
 TRANSFER_SECONDS = 600.0

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.support.network import CLIENT, Network, User
-from tests.support.processes import Program
+from tests.support.programs.network import CLIENT, Network, User
+from tests.support.programs.processes import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "conformance"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.clients import LANGUAGES, Command, Speaker, ToolchainAbsent, command_of
-from tests.support.network import Network
+from tests.support.programs.network import Network
 
 SpeakerOf = Callable[[str, str], Speaker]
 SpeakersOf = Callable[[str], list[Speaker]]

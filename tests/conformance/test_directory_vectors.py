@@ -12,7 +12,9 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 from tests.support.certificates import peer_key_pair
-from tests.support.raw_directory import RawSession, directory_running, refusal
+from tests.support.directory.raw import RawSession
+from tests.support.directory.refusals import refusal
+from tests.support.directory.running import directory_running
 from tools.generate_vectors import FOLDER
 
 from p2p.v1 import directory_pb2 as pb

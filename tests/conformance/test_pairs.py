@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 from tests.conformance.clients import LANGUAGES, Speaker
 from tests.conformance.conftest import SpeakerOf, SpeakersOf
-from tests.support.network import Network, Sharer, User
-from tests.support.processes import eventually
+from tests.support.programs.network import Network, Sharer, User
+from tests.support.programs.processes import eventually
 from tools.vectors.base import MIB, content
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test of a language builds it

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import apsw
 import pytest
-from tests.support.raw_directory import RawDirectory, directory_running
+from tests.support.directory.raw import RawDirectory
+from tests.support.directory.running import directory_running
 
 from p2p_server.app import RunningDirectory
 from p2p_server.directory.models import Limits

@@ -10,14 +10,9 @@ import ifaddr
 import pytest
 from tests.contract.conftest import Served
 from tests.support.certificates import peer_key_pair
-from tests.support.raw_directory import (
-    Listener,
-    RawDirectory,
-    RawSession,
-    directory_running,
-    listen_as,
-    resource,
-)
+from tests.support.directory.listening import Listener, listen_as
+from tests.support.directory.raw import RawDirectory, RawSession, resource
+from tests.support.directory.running import directory_running
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_server.directory.models import Endpoint, Verdict

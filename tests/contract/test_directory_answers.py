@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from tests.contract.conftest import Served
 from tests.support.certificates import peer_key_pair
-from tests.support.raw_directory import RawSession, listen_as, refusal, resource
+from tests.support.directory.listening import listen_as
+from tests.support.directory.raw import RawSession, resource
+from tests.support.directory.refusals import refusal
 
 from p2p.v1 import directory_pb2 as pb
 

@@ -8,7 +8,8 @@ import apsw
 import pytest
 from tests.contract.conftest import LIMITS, Served, database_locked
 from tests.support.certificates import key_pair, peer_key_pair
-from tests.support.raw_directory import RawDirectory, Refusal, refusal, resource
+from tests.support.directory.raw import RawDirectory, resource
+from tests.support.directory.refusals import Refusal, refusal
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types

@@ -11,7 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.contract.conftest import Served, database_locked
 from tests.support.certificates import directory_key_pair, peer_key_pair
-from tests.support.raw_directory import RawDirectory, directory_running, refusal, resource
+from tests.support.directory.raw import RawDirectory, resource
+from tests.support.directory.refusals import refusal
+from tests.support.directory.running import directory_running
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from tests.support.postgres import Cluster
-from tests.support.raw_directory import RawDirectory, RawWatch, resource
+from tests.support.directory.raw import RawDirectory, RawWatch, resource
+from tests.support.programs.postgres import Cluster
 
 from p2p_server.app import running
 from p2p_server.config import Address, Config, LogFormat, PostgresUrl

@@ -12,7 +12,7 @@ import h2.settings
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.raw_directory import directory_running
+from tests.support.directory.running import directory_running
 
 from p2p_server.rpc.unread import CALL_BYTES, Unread
 

@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.contract.conftest import Served
-from tests.support.raw_directory import (
-    RawDirectory,
-    RawSession,
-    directory_running,
-    refusal,
-    resource,
-)
+from tests.support.directory.raw import RawDirectory, RawSession, resource
+from tests.support.directory.refusals import refusal
+from tests.support.directory.running import directory_running
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_server.directory.models import Limits

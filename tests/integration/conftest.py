@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.network import Network
+from tests.support.programs.network import Network
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-from tests.support.network import CLIENT, Network, User
+from tests.support.programs.network import CLIENT, Network, User
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import apsw
 import pytest
 from tests.support.certificates import peer_key_pair
-from tests.support.network import Network
-from tests.support.processes import json_lines
-from tests.support.raw_directory import RawDirectory, RawSession, refusal, resource
+from tests.support.directory.raw import RawDirectory, RawSession, resource
+from tests.support.directory.refusals import refusal
+from tests.support.programs.network import Network
+from tests.support.programs.processes import json_lines
 
 from p2p.v1 import directory_pb2 as pb
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import apsw
 import pytest
-from tests.support.network import Network, User
-from tests.support.processes import Ended
+from tests.support.programs.network import Network, User
+from tests.support.programs.processes import Ended
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.raw_directory import RawDirectory
+from tests.support.directory.raw import RawDirectory
 
 Raw = Callable[[bytes], Awaitable[bytes]]
 

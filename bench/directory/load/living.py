@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import grpc.aio
 from tests.support.certificates import KeyPair, peer_key_pair
-from tests.support.raw_directory import listen_as, register_bytes, sign
+from tests.support.directory.listening import listen_as
+from tests.support.directory.raw import register_bytes, sign
 
 from bench.directory.load.connections import Sessions, connected, in_parallel, raw_method
 from p2p.v1 import directory_pb2 as pb

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.support.network import CLIENT, Network, User
+from tests.support.programs.network import CLIENT, Network, User
 
 pytestmark = pytest.mark.slow
 

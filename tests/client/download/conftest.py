@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.downloads import Downloads, a_downloader
+from tests.support.downloads.downloads import Downloads, a_downloader
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.downloads import MIB, Downloads, some_bytes
-from tests.support.fake_source import Behaviour, FakeSource, running
+from tests.support.downloads.downloads import MIB, Downloads, some_bytes
+from tests.support.sources.fake import Behaviour, FakeSource, running
 
 from p2p_client.download.events import Finished
 from p2p_client.errors import LocalRefusal, TargetExists, TargetUnwritable, TransferFailed

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 from blake3 import blake3
-from tests.support.downloads import some_bytes
+from tests.support.downloads.downloads import some_bytes
 
 from p2p_client.content.manifest import HASH_BYTES, Manifest, PieceIndex, piece_size_of
 from p2p_client.download.part.assembly import Assembly

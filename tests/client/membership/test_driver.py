@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.support.fake_directory import FakeDirectory
+from tests.support.directory.fake import FakeDirectory
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_client.errors import DirectoryRefused, DirectoryUnreachable, DirectoryUntrusted

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import grpc
 import pytest
-from tests.support.basic_source import BasicSource
 from tests.support.certificates import KeyPair, key_pair, peer_key_pair
+from tests.support.sources.basic import BasicSource
 
 from p2p.v1 import peer_pb2, peer_pb2_grpc
 from p2p_client.errors import SourceImpostor, SourceUnavailable

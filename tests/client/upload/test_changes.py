@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.support.libraries import until
-from tests.support.sources import Call, a_source, first_chunk, refusal_of
+from tests.support.sources.sharing import Call, a_source, first_chunk, refusal_of
 
 from p2p.v1 import peer_pb2
 from p2p_client.library.errors import ContentChanged

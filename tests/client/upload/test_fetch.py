@@ -10,7 +10,14 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.grants import GrantSigner
-from tests.support.sources import PEER_ID, Source, a_source, first_chunk, refusal_of, rest_of
+from tests.support.sources.sharing import (
+    PEER_ID,
+    Source,
+    a_source,
+    first_chunk,
+    refusal_of,
+    rest_of,
+)
 
 from p2p.v1 import peer_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub

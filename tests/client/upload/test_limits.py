@@ -17,7 +17,7 @@ from h2.events import ResponseReceived, TrailersReceived
 from h2.settings import SettingCodes, Settings
 from tests.support.grants import NOW
 from tests.support.libraries import until
-from tests.support.sources import (
+from tests.support.sources.sharing import (
     PEER_ID,
     Source,
     a_source,

@@ -6,7 +6,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.grants import GrantSigner
-from tests.support.sources import PEER_ID, Source, a_source, first_chunk, refusal_of
+from tests.support.sources.sharing import PEER_ID, Source, a_source, first_chunk, refusal_of
 
 from p2p.v1 import peer_pb2, types_pb2
 from p2p_client.library.errors import ContentChanged, ContentError

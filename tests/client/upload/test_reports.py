@@ -8,7 +8,7 @@ import grpc
 import pytest
 from tests.support.libraries import until
 from tests.support.rot import rot
-from tests.support.sources import PEER_ID, Source, a_source, refusal_of
+from tests.support.sources.sharing import PEER_ID, Source, a_source, refusal_of
 
 from p2p.v1 import peer_pb2
 from p2p_client.content.manifest import Manifest

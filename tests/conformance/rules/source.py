@@ -10,8 +10,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
-from tests.support.basic_source import BasicSource
 from tests.support.certificates import KeyPair, peer_key_pair
+from tests.support.sources.basic import BasicSource
 from tools.vectors.contents import manifest_case
 
 from p2p.v1 import peer_pb2, types_pb2

@@ -14,9 +14,9 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from tests.conformance.rules.source import PlayedSource
 from tests.support.certificates import KeyPair
-from tests.support.fake_directory import FakeDirectory, FakePeer
-from tests.support.network import Network
-from tests.support.processes import Ended, Program
+from tests.support.directory.fake import FakeDirectory, FakePeer
+from tests.support.programs.network import Network
+from tests.support.programs.processes import Ended, Program
 from tools.vectors.base import GRANT_KEY, spki
 from tools.vectors.grants import Granting
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from tests.contract.conftest import LIMITS, Served
-from tests.support.raw_directory import RawSession, refusal, resource
+from tests.support.directory.raw import RawSession, resource
+from tests.support.directory.refusals import refusal
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types

@@ -21,14 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.contract.conftest import LIMITS, Served
 from tests.support.certificates import KeyPair, key_pair, peer_key_pair
-from tests.support.raw_directory import (
-    directory_running,
-    new_peer_id,
-    refusal,
-    register_bytes,
-    resource,
-    sign,
-)
+from tests.support.directory.raw import new_peer_id, register_bytes, resource, sign
+from tests.support.directory.refusals import refusal
+from tests.support.directory.running import directory_running
 
 from p2p.v1 import directory_pb2 as pb
 

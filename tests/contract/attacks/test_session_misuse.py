@@ -8,7 +8,9 @@ import grpc.aio
 import pytest
 from tests.contract.conftest import Served
 from tests.support.certificates import peer_key_pair
-from tests.support.raw_directory import RawSession, directory_running, refusal, resource
+from tests.support.directory.raw import RawSession, resource
+from tests.support.directory.refusals import refusal
+from tests.support.directory.running import directory_running
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import types_pb2 as types

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 from blake3 import blake3
-from tests.support.network import Network
-from tests.support.processes import eventually
+from tests.support.programs.network import Network
+from tests.support.programs.processes import eventually
 
 pytestmark = pytest.mark.slow
 

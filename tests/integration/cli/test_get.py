@@ -4,8 +4,8 @@ import os
 
 import pytest
 from blake3 import blake3
-from tests.support.dialogue import Dialogue
-from tests.support.network import CLIENT, Network
+from tests.support.programs.dialogue import Dialogue
+from tests.support.programs.network import CLIENT, Network
 
 pytestmark = pytest.mark.slow
 

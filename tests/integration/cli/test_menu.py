@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.support.dialogue import Dialogue
-from tests.support.network import CLIENT, Network, User
-from tests.support.processes import eventually
+from tests.support.programs.dialogue import Dialogue
+from tests.support.programs.network import CLIENT, Network, User
+from tests.support.programs.processes import eventually
 
 pytestmark = pytest.mark.slow
 

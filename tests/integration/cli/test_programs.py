@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.support.network import CLIENT, SERVER, Network
-from tests.support.processes import eventually
+from tests.support.programs.network import CLIENT, SERVER, Network
+from tests.support.programs.processes import eventually
 
 pytestmark = pytest.mark.slow
 

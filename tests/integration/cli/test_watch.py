@@ -1,8 +1,8 @@
 """Watching with the real programs: live, through a restart, and waiting for a file."""
 
 import pytest
-from tests.support.network import Network, User
-from tests.support.processes import Program, Record, eventually, json_lines
+from tests.support.programs.network import Network, User
+from tests.support.programs.processes import Program, Record, eventually, json_lines
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.support.network import Directory, Network, Sharer, User
-from tests.support.postgres import Cluster, a_cluster
-from tests.support.processes import eventually, json_lines
+from tests.support.programs.network import Directory, Network, Sharer, User
+from tests.support.programs.postgres import Cluster, a_cluster
+from tests.support.programs.processes import eventually, json_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from tests.support.network import Directory, Network, User
-from tests.support.processes import eventually
+from tests.support.programs.network import Directory, Network, User
+from tests.support.programs.processes import eventually
 
 pytestmark = pytest.mark.slow
 

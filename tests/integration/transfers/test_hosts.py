@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.hosts import Host, hosts, why_not
-from tests.support.network import Directory, Network, User
-from tests.support.processes import eventually
+from tests.support.programs.hosts import Host, hosts, why_not
+from tests.support.programs.network import Directory, Network, User
+from tests.support.programs.processes import eventually
 
 REASON = why_not()
 pytestmark = [

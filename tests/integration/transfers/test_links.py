@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.support.hosts import Host, hosts, why_not
-from tests.support.network import Network, User
-from tests.support.processes import Program, Record, json_lines
+from tests.support.programs.hosts import Host, hosts, why_not
+from tests.support.programs.network import Network, User
+from tests.support.programs.processes import Program, Record, json_lines
 
 REASON = why_not(limits=True)
 pytestmark = [

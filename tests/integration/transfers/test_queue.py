@@ -1,8 +1,8 @@
 """Sharing out a source among real processes: who waits is told, and rot is found by who fetches."""
 
 import pytest
-from tests.support.network import Network
-from tests.support.processes import eventually
+from tests.support.programs.network import Network
+from tests.support.programs.processes import eventually
 from tests.support.rot import rot
 
 from p2p_client.state import StateFolder

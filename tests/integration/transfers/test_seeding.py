@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.support.network import Network, User
-from tests.support.processes import Program, eventually
+from tests.support.programs.network import Network, User
+from tests.support.programs.processes import Program, eventually
 
 from p2p_client.config import Address, Settings
 from p2p_client.download.events import Event, Progress

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.support.network import Network, User
-from tests.support.processes import Program, eventually
+from tests.support.programs.network import Network, User
+from tests.support.programs.processes import Program, eventually
 
 pytestmark = pytest.mark.slow
 

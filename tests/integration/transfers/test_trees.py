@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.support.network import CLIENT, Network, User
-from tests.support.processes import Program, Record
-from tests.support.tree_sources import on_disk
+from tests.support.programs.network import CLIENT, Network, User
+from tests.support.programs.processes import Program, Record
+from tests.support.sources.trees import on_disk
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from tests.support.certificates import KeyPair, peer_key_pair
-from tests.support.raw_directory import listen_as
+from tests.support.directory.listening import listen_as
 
 from p2p.v1 import peer_pb2
 from p2p_server.dialback.probes import Probe, insecure_probe, tls_probe

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.downloads import MIB, Downloads
-from tests.support.fake_source import Behaviour, FakeSource, running
-from tests.support.interruptions import (
+from tests.support.downloads.downloads import MIB, Downloads
+from tests.support.downloads.interruptions import (
     CONTENT,
     DIGEST,
     PART,
@@ -17,6 +16,7 @@ from tests.support.interruptions import (
     outcome_of,
     resumed,
 )
+from tests.support.sources.fake import Behaviour, FakeSource, running
 
 from p2p_client.errors import DiskFull
 

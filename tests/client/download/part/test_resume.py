@@ -7,9 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.support.downloads import MIB, Downloads
-from tests.support.fake_source import Behaviour, FakeSource, running
-from tests.support.interruptions import (
+from tests.support.downloads.downloads import MIB, Downloads
+from tests.support.downloads.interruptions import (
     CONTENT,
     DIGEST,
     JOURNAL,
@@ -23,6 +22,7 @@ from tests.support.interruptions import (
     resumed,
 )
 from tests.support.libraries import until
+from tests.support.sources.fake import Behaviour, FakeSource, running
 
 from p2p_client.download.part.journal import Journal, JournalFile
 from p2p_client.download.place.place import Place

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.downloads import MIB, Downloads, some_bytes
-from tests.support.fake_source import Behaviour, FakeDirectory, FakeSource, running
+from tests.support.downloads.downloads import MIB, Downloads, some_bytes
 from tests.support.libraries import until
+from tests.support.sources.fake import Behaviour, FakeDirectory, FakeSource, running
 
 from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.support.simulated import STEP_SECONDS, Simulated, a_world, bits
+from tests.support.downloads.simulated import STEP_SECONDS, Simulated, a_world, bits
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.picker.pieces import span

@@ -6,7 +6,7 @@ bounds, and where there is no good one, it ends.
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from tests.support.simulated import Mood, Simulated, a_world
+from tests.support.downloads.simulated import Mood, Simulated, a_world
 
 from p2p_client.download.plan import Failure
 from p2p_client.models import PeerId

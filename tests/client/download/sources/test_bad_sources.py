@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.support.downloads import MIB, Downloads, some_bytes
-from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
+from tests.support.downloads.downloads import MIB, Downloads, some_bytes
 from tests.support.libraries import until
+from tests.support.sources.fake import Behaviour, FakeSource, digest_of, running
 
 from p2p_client.config import Settings
 from p2p_client.content.manifest import Manifest

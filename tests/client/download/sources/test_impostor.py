@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.certificates import KeyPair, peer_key_pair
-from tests.support.downloads import some_bytes
-from tests.support.fake_source import FAR_FUTURE, digest_of
+from tests.support.downloads.downloads import some_bytes
+from tests.support.sources.fake import FAR_FUTURE, digest_of
 
 from p2p_client.config import Settings
 from p2p_client.download.download import Downloader

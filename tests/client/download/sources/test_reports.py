@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.downloads import Downloads, some_bytes
-from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
+from tests.support.downloads.downloads import Downloads, some_bytes
 from tests.support.libraries import until
+from tests.support.sources.fake import Behaviour, FakeSource, digest_of, running
 
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.download.download import Downloader

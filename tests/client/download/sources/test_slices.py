@@ -1,7 +1,7 @@
 """At a limited rate a source is heard of often: silence of our own making is not its fault."""
 
-from tests.support.downloads import Downloads, some_bytes
-from tests.support.fake_source import FakeSource, running
+from tests.support.downloads.downloads import Downloads, some_bytes
+from tests.support.sources.fake import FakeSource, running
 
 from p2p_client.download.sources.fetcher import Fetcher
 from p2p_client.pace import SLICES_PER_SECOND, Pace

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.downloads import Downloads, some_bytes
-from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
+from tests.support.downloads.downloads import Downloads, some_bytes
+from tests.support.sources.fake import Behaviour, FakeSource, digest_of, running
 
 from p2p_client.download.events import Queued
 from p2p_client.download.sources import waiting

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.support.tree_sources import TreeSource, on_disk, trees_from
+from tests.support.sources.trees import TreeSource, on_disk, trees_from
 
 from p2p_client.download.threads import until_stopped
 from p2p_client.download.tree import handout

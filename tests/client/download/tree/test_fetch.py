@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.support.tree_sources import TreeSource, on_disk, trees_from
+from tests.support.sources.trees import TreeSource, on_disk, trees_from
 
 from p2p_client.config import Settings
 from p2p_client.errors import LocalRefusal, TargetExists

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.tree_sources import TreeSource, on_disk, trees_from
+from tests.support.sources.trees import TreeSource, on_disk, trees_from
 
 from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.disk.staging import Staging, staging_names

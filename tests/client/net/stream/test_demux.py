@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.downloads import some_bytes
+from tests.support.downloads.downloads import some_bytes
 
 from p2p.v1.peer_pb2 import FetchFileResponse, QueueStatus
 from p2p_client.net.stream.frames import MOST_FRAME_BYTES, Frame, Frames

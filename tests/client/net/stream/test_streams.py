@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.certificates import peer_key_pair
-from tests.support.downloads import some_bytes
-from tests.support.raw_source import OK_TRAILERS, RawCall, message, raw_source
+from tests.support.downloads.downloads import some_bytes
+from tests.support.sources.raw import OK_TRAILERS, RawCall, message, raw_source
 
 from p2p.v1.peer_pb2 import FetchFileResponse, QueueStatus
 from p2p_client.models import Endpoint

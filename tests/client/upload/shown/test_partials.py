@@ -6,10 +6,17 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from tests.support.downloads import MIB, some_bytes
-from tests.support.fake_source import digest_of
+from tests.support.downloads.downloads import MIB, some_bytes
 from tests.support.libraries import until
-from tests.support.sources import Source, WatchCall, a_source, first_chunk, refusal_of, rest_of
+from tests.support.sources.fake import digest_of
+from tests.support.sources.sharing import (
+    Source,
+    WatchCall,
+    a_source,
+    first_chunk,
+    refusal_of,
+    rest_of,
+)
 
 from p2p.v1 import peer_pb2
 from p2p_client.content.manifest import PieceIndex

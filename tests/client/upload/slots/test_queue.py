@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.support.libraries import until
-from tests.support.sources import (
+from tests.support.sources.sharing import (
     Call,
     Source,
     a_source,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.certificates import KeyPair, peer_key_pair
 from tests.support.clock import FakeClock
-from tests.support.raw_directory import new_peer_id, register_bytes, sign
+from tests.support.directory.raw import new_peer_id, register_bytes, sign
 
 from p2p_server.app import AsyncSignal
 from p2p_server.directory.directory import Directory

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.server.store.models.catalog import AnnouncesAgreeWithADict
 from tests.server.store.models.presence import Databases, PresenceAgreesWithADict
-from tests.support.postgres import Cluster
+from tests.support.programs.postgres import Cluster
 
 from p2p_server.store.base import Change, ChangesMissed
 from p2p_server.store.postgres import PostgresStore

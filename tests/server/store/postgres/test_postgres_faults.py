@@ -10,7 +10,7 @@ from tests.server.store.kills import (
     check_that_nothing_is_lost,
     killed_after,
 )
-from tests.support.postgres import Cluster, a_cluster
+from tests.support.programs.postgres import Cluster, a_cluster
 
 from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.models import Batch

@@ -1,67 +1,31 @@
 """The directory as a client in any language sees it: real gRPC and generated messages, no code of
 ours in between.
 
-`RawDirectory.at(...)` connects, `register` answers a `RawSession` with one method a call. `refusal`
-awaits a call that must be refused and answers why.
+`RawDirectory.at(...)` connects, `register` answers a `RawSession` with one method a call.
 """
 
 import asyncio
 import secrets
 import ssl
 import struct
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from google.rpc.error_details_pb2 import ErrorInfo
-from grpc_status import rpc_status
 from tests.support.certificates import KeyPair, peer_key_pair
+from tests.support.directory.listening import Listener, listen_as
 
 from p2p.v1 import directory_pb2 as pb
 from p2p.v1 import directory_pb2_grpc
 from p2p.v1 import types_pb2 as types
-from p2p_server.app import RunningDirectory, running
-from p2p_server.config import Address, Config, LogFormat
-from p2p_server.directory.models import Limits
 
 CALL_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Refusal:
-    code: str
-    reason: str
-    domain: str
-    facts: dict[str, str]
-    message: str
-
-    @property
-    def why(self) -> tuple[str, str]:
-        return self.code, self.reason
-
-
-async def refusal(call: Awaitable[object]) -> Refusal:
-    """Why the call was refused; fails when it was not, or without exactly one ErrorInfo."""
-    try:
-        answer = await call
-    except grpc.aio.AioRpcError as error:
-        status = rpc_status.from_call(error)
-        details = list(status.details) if status else []
-        (detail,) = details
-        info = ErrorInfo()
-        assert detail.Unpack(info)
-        return Refusal(
-            error.code().name, info.reason, info.domain, dict(info.metadata), str(error.details())
-        )
-    raise AssertionError(f"not refused: {answer}")
 
 
 def new_peer_id() -> str:
@@ -294,65 +258,3 @@ def resource(path: str, content: str = "", **fields: Any) -> types.Resource:
     )
     made.modify_time.GetCurrentTime()
     return made
-
-
-@dataclass
-class Listener:
-    """Something that accepts connections, until closed."""
-
-    server: asyncio.Server
-    host: str
-    port: int
-
-    @property
-    def endpoint(self) -> types.Endpoint:
-        return types.Endpoint(host=self.host, port=self.port)
-
-    def close(self) -> None:
-        self.server.close()
-
-
-async def listen_as(pair: KeyPair | None, host: str = "127.0.0.1") -> Listener:
-    """Shakes hands as the holder of that key (None: accepts and is silent), and says no more."""
-    context = None
-    if pair is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.set_alpn_protocols(["h2"])
-        with tempfile.NamedTemporaryFile() as pem:
-            pem.write(pair.key_pem + pair.certificate_pem)
-            pem.flush()
-            context.load_cert_chain(pem.name)
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.read()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(accept, host, 0, ssl=context)
-    return Listener(server, host, server.sockets[0].getsockname()[1])
-
-
-@asynccontextmanager
-async def directory_running(
-    folder: Path,
-    *,
-    listen: str = "127.0.0.1",
-    port: int = 0,
-    lease_seconds: float = 30.0,
-    insecure: bool = False,
-    limits: Limits | None = None,
-) -> AsyncIterator[tuple[RunningDirectory, RawDirectory]]:
-    """A directory in this process, on a real port, and a raw client connected to it."""
-    config = Config(
-        listen=Address(listen, port),
-        database=folder / "directory.db",
-        lease_seconds=lease_seconds,
-        insecure=insecure,
-        log_format=LogFormat.TEXT,
-    )
-    async with running(config, limits) as directory:
-        async with RawDirectory.at(listen, directory.listen.port, insecure=insecure) as raw:
-            yield directory, raw

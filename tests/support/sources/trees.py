@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 from blake3 import blake3
-from tests.support.fake_source import FAR_FUTURE, digest_of
+from tests.support.sources.fake import FAR_FUTURE, digest_of
 
 from p2p.v1 import peer_pb2, types_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceServicer, add_PeerServiceServicer_to_server

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.fake_source import FakeDirectory
+from tests.support.sources.fake import FakeDirectory
 
 from p2p_client.config import Settings
 from p2p_client.download.download import Downloader

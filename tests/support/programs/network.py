@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.processes import READY_SECONDS, RUN_SECONDS, Ended, Program, Record
+from tests.support.programs.processes import READY_SECONDS, RUN_SECONDS, Ended, Program, Record
 
 BIN = Path(sys.executable).parent
 CLIENT = BIN / "p2p-client"

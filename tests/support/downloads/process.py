@@ -1,6 +1,6 @@
 """One download as a process of its own, to be killed: a JSON line an event, then the outcome.
 
-Usage: download_process.py DIGEST MANIFEST_DIGEST SIZE TARGET LIMIT PORT...
+Usage: process.py DIGEST MANIFEST_DIGEST SIZE TARGET LIMIT PORT...
 LIMIT: bytes that files may have once the first progress is made; 0: no limit.
 """
 

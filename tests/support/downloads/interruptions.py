@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.downloads import MIB, Downloads, some_bytes
-from tests.support.fake_source import Behaviour, FakeSource, digest_of, running
+from tests.support.downloads.downloads import MIB, Downloads, some_bytes
+from tests.support.sources.fake import Behaviour, FakeSource, digest_of, running
 
 from p2p_client.download.part.claim import part_names
 from p2p_client.download.part.journal import Journal, JournalFile
 from p2p_client.download.place.place import Place
 from p2p_client.errors import TransferFailed
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONTENT = some_bytes(24 * MIB + 99)
 DIGEST, MANIFEST = digest_of(CONTENT)
 PART, JOURNAL = part_names("target", DIGEST)
@@ -31,7 +31,7 @@ async def a_process(
     search = os.pathsep.join(str(ROOT / part) for part in ("client", "generated", "."))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(ROOT / "tests" / "support" / "download_process.py"),
+        str(ROOT / "tests" / "support" / "downloads" / "process.py"),
         sources[0].digest,
         sources[0].manifest.digest(),
         str(len(sources[0].content)),
