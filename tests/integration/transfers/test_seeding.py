@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 from tests.support.programs.network import Network, User
-from tests.support.programs.processes import Program, eventually
+from tests.support.programs.processes import eventually
+from tests.support.programs.transfers import MIB, half_way
 
 from p2p_client.config import Address, Settings
 from p2p_client.download.events import Event, Progress
@@ -16,20 +17,7 @@ from p2p_client.peer import Peer
 
 pytestmark = pytest.mark.slow
 
-MIB = 1 << 20
 CONTENT = os.urandom(24 * MIB + 4321)
-
-
-@pytest.fixture
-def users(network: Network) -> tuple[User, User, User]:
-    network.directory(lease_seconds=6)
-    return network.user("alice"), network.user("bob"), network.user("carol")
-
-
-def half_way(get: Program) -> None:
-    get.wait_for_event(
-        "progress", where=lambda event: event["verified_bytes"] >= 0.4 * event["size_bytes"]
-    )
 
 
 def test_a_seeding_get_gives_on_when_it_is_done_and_ends_well(
