@@ -19,8 +19,8 @@ import grpc.aio
 
 from bench.stages.stage import CHUNK_BYTES, chunk
 from p2p.v1.peer_pb2 import FetchFileResponse
-from p2p_client.memory import keep_freed_memory
 from p2p_client.net.identity import Identity, load_or_create
+from p2p_client.transfer.memory import keep_freed_memory
 from p2p_client.upload.serve import OPTIONS
 
 HOST = "127.0.0.1"

@@ -17,8 +17,8 @@ from bench.stages.calls import take_content, take_messages, take_raw
 from bench.stages.sender import HOST
 from bench.stages.stage import CHUNK_BYTES, Stage, Took, timed
 from bench.support.processes import Failed, cpu_seconds
-from p2p_client.memory import keep_freed_memory
 from p2p_client.net.identity import load_or_create
+from p2p_client.transfer.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -24,7 +24,7 @@ from p2p_client.download.tree.packed import Asked, PackedSource
 from p2p_client.errors import SourceMisbehaved
 from p2p_client.models import Digest, Endpoint, Holding, ManifestDigest, PeerId, Source
 from p2p_client.net.channels import PeerChannels
-from p2p_client.pace import Pace
+from p2p_client.transfer.pace import Pace
 
 PATIENCE_SECONDS = 30.0
 PACKED = json.loads((FOLDER / "packed.json").read_text())

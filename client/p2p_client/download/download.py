@@ -21,9 +21,9 @@ from p2p_client.download.sources.sources import Locate, Sources
 from p2p_client.download.tally import Tally
 from p2p_client.download.threads import worker_threads
 from p2p_client.errors import TargetExists
-from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Digest
-from p2p_client.pace import Pace
+from p2p_client.transfer.memory import keep_freed_memory
+from p2p_client.transfer.pace import Pace
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels

@@ -14,7 +14,6 @@ from p2p_client.errors import PeerError
 from p2p_client.library.catalog import Catalog
 from p2p_client.library.events import Listed, Notice
 from p2p_client.library.library import Library, LibraryEvent, Skipped
-from p2p_client.memory import keep_freed_memory
 from p2p_client.models import (
     Digest,
     Endpoint,
@@ -27,6 +26,7 @@ from p2p_client.models import (
 from p2p_client.net.identity import Identity
 from p2p_client.records import dataclass
 from p2p_client.state import StateFolder, default_state_dir
+from p2p_client.transfer.memory import keep_freed_memory
 from p2p_client.upload.serve import UploadServer
 from p2p_client.upload.shown.contents import Contents
 from p2p_client.upload.shown.partials import Partial, Partials

@@ -21,7 +21,7 @@ from p2p_client.config import Address
 from p2p_client.errors import LocalRefusal
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
-from p2p_client.pace import Pace
+from p2p_client.transfer.pace import Pace
 from p2p_client.upload.callers import Callers
 from p2p_client.upload.grants import Trust
 from p2p_client.upload.servicer import PeerServicer

@@ -20,7 +20,7 @@ from p2p_client.download.tree.fetch import TreeDownloader
 from p2p_client.download.tree.plan import Tree, TreeFile
 from p2p_client.models import Digest, Endpoint, Holding, ListedPeer, PeerId, Source
 from p2p_client.net.channels import PeerChannels
-from p2p_client.pace import Pace
+from p2p_client.transfer.pace import Pace
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 Context = Any

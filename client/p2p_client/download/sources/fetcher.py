@@ -25,7 +25,7 @@ from p2p_client.net.stream.blocks import BLOCK_BYTES
 from p2p_client.net.stream.messages import MessageTooLarge, StreamBroken
 from p2p_client.net.stream.reader import Reader, Request, Stalled
 from p2p_client.net.stream.wire import ConnectionGone
-from p2p_client.pace import Pace
+from p2p_client.transfer.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

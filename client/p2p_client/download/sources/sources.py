@@ -17,7 +17,7 @@ from p2p_client.download.sources.reports import Reports
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryError, SourceError, SourceMisbehaved
 from p2p_client.models import Digest, Holding, ManifestDigest, PeerId
-from p2p_client.pace import Pace
+from p2p_client.transfer.pace import Pace
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels

@@ -32,9 +32,9 @@ from p2p_client.download.tree.packed import PackedSource
 from p2p_client.download.tree.plan import Content, Tree, Unfit, contents_of, has_twins, unfit
 from p2p_client.download.tree.small import SmallContents
 from p2p_client.errors import LocalRefusal, PeerError, TargetExists
-from p2p_client.memory import keep_freed_memory
 from p2p_client.models import Digest, Holding, Source
-from p2p_client.pace import Pace
+from p2p_client.transfer.memory import keep_freed_memory
+from p2p_client.transfer.pace import Pace
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels

@@ -19,8 +19,8 @@ from p2p_client.download.sources.waiting import QueuePlace, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Digest, Holding, ManifestDigest, Source
 from p2p_client.net.status import source_error
-from p2p_client.pace import Pace
 from p2p_client.records import dataclass
+from p2p_client.transfer.pace import Pace
 
 if TYPE_CHECKING:
     from p2p_client.net.channels import PeerChannels

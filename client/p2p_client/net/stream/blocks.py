@@ -14,7 +14,7 @@ _new_bytearray.restype = ctypes.py_object
 
 def new_block(size_bytes: int = BLOCK_BYTES) -> memoryview:
     """Writable memory that begins at a page; what is in it is anything. Freed with the last view
-    of it; the allocator keeps it for the next one (see `memory.py`)."""
+    of it; the allocator keeps it for the next one (see `transfer/memory.py`)."""
     raw: bytearray = _new_bytearray(None, size_bytes + ALIGNMENT)
     start = -address_of(raw) % ALIGNMENT
     return memoryview(raw)[start : start + size_bytes]

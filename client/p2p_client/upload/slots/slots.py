@@ -1,6 +1,6 @@
 """Slots for the event loop: calls wait for one, are told their place, and lose it by idling.
 
-Who is next is decided in `queue.py`, how many run in `width.py`; the rate is `pace.py`'s.
+Who is next is decided in `queue.py`, how many run in `width.py`; the rate is `transfer/pace.py`'s.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from p2p_client.pace import LARGEST_CHUNK_BYTES, Pace, Share
+from p2p_client.transfer.pace import LARGEST_CHUNK_BYTES, Pace, Share
 from p2p_client.upload.refusals import ShuttingDown, SourceRefusal, StreamIdle, TooManyStreams
 from p2p_client.upload.slots.counts import Wish
 from p2p_client.upload.slots.queue import Call, Place, SlotQueue

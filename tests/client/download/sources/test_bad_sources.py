@@ -16,7 +16,7 @@ from p2p_client.download.sources.sources import Sources
 from p2p_client.download.tally import Tally
 from p2p_client.errors import DirectoryUnreachable, TransferFailed
 from p2p_client.models import Digest
-from p2p_client.pace import Pace
+from p2p_client.transfer.pace import Pace
 
 pytestmark = pytest.mark.slow
 

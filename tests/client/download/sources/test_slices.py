@@ -4,7 +4,7 @@ from tests.support.downloads.downloads import Downloads, some_bytes
 from tests.support.sources.fake import FakeSource, running
 
 from p2p_client.download.sources.fetcher import Fetcher
-from p2p_client.pace import SLICES_PER_SECOND, Pace
+from p2p_client.transfer.pace import SLICES_PER_SECOND, Pace
 
 RATE = 2_000_000
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.jumping import run_jumping
 
-from p2p_client.pace import LATE_SECONDS, Bucket, Fairness, Pace
+from p2p_client.transfer.pace import LATE_SECONDS, Bucket, Fairness, Pace
 
 KIB, MIB = 1 << 10, 1 << 20
 RATE = 1_000_000.0
