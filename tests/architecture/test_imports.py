@@ -44,7 +44,7 @@ FORBIDDEN = {
     "client/p2p_client/download/tree/plan.py": IO | WIRE,
     "client/p2p_client/download/tree/handout.py": IO | WIRE,
     "client/p2p_client/download/tree/disk": WIRE,
-    "client/p2p_client/upload/grants.py": IO | WIRE,
+    "client/p2p_client/upload/admission": IO | WIRE,
     "client/p2p_client/library": WIRE,
     "client/p2p_client/cli": WIRE | SQL,
 }

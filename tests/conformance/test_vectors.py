@@ -17,7 +17,7 @@ from tools.vectors.base import content
 from p2p_client.content.manifest import Hashing, piece_size_of
 from p2p_client.models import Digest, PeerId
 from p2p_client.net import checks, identity
-from p2p_client.upload.grants import Trust, read_grant
+from p2p_client.upload.admission.grants import Trust, read_grant
 from p2p_client.upload.refusals import SourceRefusal
 from p2p_server.directory.checks import names
 from p2p_server.directory.errors import DirectoryError

@@ -17,7 +17,7 @@ from p2p.v1.peer_pb2 import (
 )
 from p2p_client.content.manifest import PieceIndex
 from p2p_client.library.errors import ContentError
-from p2p_client.upload.callers import Callers
+from p2p_client.upload.admission.callers import Callers
 from p2p_client.upload.refusals import Internal, SourceRefusal, StreamIdle
 from p2p_client.upload.slots.queue import Place
 from p2p_client.upload.status import refusal_of, to_status

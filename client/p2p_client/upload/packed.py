@@ -10,7 +10,7 @@ from p2p.v1 import types_pb2
 from p2p_client.library.errors import ContentError, ContentUnknown
 from p2p_client.library.library import Library, SmallRead
 from p2p_client.models import Digest
-from p2p_client.upload.grants import Grant
+from p2p_client.upload.admission.grants import Grant
 from p2p_client.upload.refusals import FieldInvalid, TooLarge
 from p2p_client.upload.slots.slots import Turn
 from p2p_client.upload.status import refusal_of

@@ -22,8 +22,8 @@ from p2p_client.errors import LocalRefusal
 from p2p_client.models import PeerId
 from p2p_client.net.identity import Identity
 from p2p_client.transfer.pace import Pace
-from p2p_client.upload.callers import Callers
-from p2p_client.upload.grants import Trust
+from p2p_client.upload.admission.callers import Callers
+from p2p_client.upload.admission.grants import Trust
 from p2p_client.upload.servicer import PeerServicer
 from p2p_client.upload.shown.contents import Contents
 from p2p_client.upload.slots.queue import MOST_WAITING

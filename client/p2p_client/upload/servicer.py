@@ -8,9 +8,9 @@ from p2p.v1.peer_pb2_grpc import PeerServiceServicer
 from p2p_client.content.digest import is_digest
 from p2p_client.models import Digest, ManifestDigest, PeerId
 from p2p_client.net.identity import Identity
+from p2p_client.upload.admission.callers import Callers
+from p2p_client.upload.admission.grants import Grant, Trust, read_grant
 from p2p_client.upload.answer import Context, answering, tell_place, tell_to, write_to
-from p2p_client.upload.callers import Callers
-from p2p_client.upload.grants import Grant, Trust, read_grant
 from p2p_client.upload.packed import checked_digests, send_packed
 from p2p_client.upload.refusals import (
     FieldInvalid,

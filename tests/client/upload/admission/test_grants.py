@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.grants import NOW, GrantSigner
 
 from p2p_client.models import Digest, PeerId
-from p2p_client.upload.grants import Trust, read_grant
+from p2p_client.upload.admission.grants import Trust, read_grant
 from p2p_client.upload.refusals import (
     GrantExpired,
     GrantInvalid,

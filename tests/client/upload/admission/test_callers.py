@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p_client.upload.callers import Callers
+from p2p_client.upload.admission.callers import Callers
 from p2p_client.upload.refusals import TooManyCalls
 
 

@@ -1,0 +1,1 @@
+"""Who is let in: whose grant is good, and how many calls of one host are open. Pure."""
