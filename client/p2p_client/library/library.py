@@ -15,12 +15,13 @@ from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.errors import UsageError
 from p2p_client.library.cache import HashCache
 from p2p_client.library.catalog import Catalog
-from p2p_client.library.disk.files import HashedFile, Signature
+from p2p_client.library.disk.files import Signature
 from p2p_client.library.disk.hash import Hashed, resource_of
-from p2p_client.library.disk.opened import OpenContent
-from p2p_client.library.disk.pieces import has_piece
+from p2p_client.library.disk.reading.hashed import HashedFile
+from p2p_client.library.disk.reading.opened import OpenContent
+from p2p_client.library.disk.reading.pieces import has_piece
+from p2p_client.library.disk.reading.small import read_whole
 from p2p_client.library.disk.roots import identities, root_of
-from p2p_client.library.disk.small import read_whole
 from p2p_client.library.disk.watch import watch_folders
 from p2p_client.library.errors import (
     ContentChanged,

@@ -7,7 +7,7 @@ they are read from the disk to behind their head.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from p2p_client.library.disk.opened import OpenContent
+from p2p_client.library.disk.reading.opened import OpenContent
 from p2p_client.upload.refusals import RangeInvalid
 from p2p_client.upload.slots.slots import Turn
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from p2p_client.library.disk.files import HashedFile, Location, Signature, signature_of
+from p2p_client.library.disk.files import Location, Signature, signature_of
+from p2p_client.library.disk.reading.hashed import HashedFile
 from p2p_client.library.errors import ContentChanged, ContentUnreadable
 
 CONTENT = bytes(range(256)) * 16

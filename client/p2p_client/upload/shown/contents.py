@@ -1,7 +1,7 @@
 """Contents by digest, wherever they come from: whole files first, running downloads otherwise."""
 
 from p2p_client.content.manifest import Manifest, PieceIndex
-from p2p_client.library.disk.opened import OpenContent
+from p2p_client.library.disk.reading.opened import OpenContent
 from p2p_client.library.errors import ContentError, ContentUnknown
 from p2p_client.library.library import Library
 from p2p_client.models import Digest

@@ -13,8 +13,9 @@ from blake3 import blake3
 from p2p_client.content.manifest import Manifest, PieceIndex
 from p2p_client.content.piece_map import PieceMap
 from p2p_client.library.catalog import Catalog
-from p2p_client.library.disk.files import HashedFile, Signature
-from p2p_client.library.disk.opened import OpenContent
+from p2p_client.library.disk.files import Signature
+from p2p_client.library.disk.reading.hashed import HashedFile
+from p2p_client.library.disk.reading.opened import OpenContent
 from p2p_client.library.errors import ContentChanged, ContentUnknown, PiecesMissing
 from p2p_client.models import Digest, ManifestDigest, PartialContent
 

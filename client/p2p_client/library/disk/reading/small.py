@@ -10,13 +10,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p_client.library.disk.files import (
-    FILE_FLAGS,
-    Location,
-    Signature,
-    open_folder,
-    told_apart,
-)
+from p2p_client.library.disk.files import FILE_FLAGS, Location, Signature, open_folder
+from p2p_client.library.disk.reading.hashed import told_apart
 from p2p_client.library.errors import ContentChanged, ContentError
 
 Hashed = tuple[Location, Signature]

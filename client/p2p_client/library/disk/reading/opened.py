@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from p2p_client.library.disk.files import HashedFile
+from p2p_client.library.disk.reading.hashed import HashedFile
 from p2p_client.library.errors import ContentChanged
 from p2p_client.models import Digest
 

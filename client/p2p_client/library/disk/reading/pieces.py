@@ -6,7 +6,8 @@ A disk that rots, or a write that leaves no trace in a file's times, is seen by 
 from blake3 import blake3
 
 from p2p_client.content.manifest import Manifest, PieceIndex
-from p2p_client.library.disk.files import HashedFile, Location, Signature
+from p2p_client.library.disk.files import Location, Signature
+from p2p_client.library.disk.reading.hashed import HashedFile
 from p2p_client.library.errors import ContentChanged, ContentUnreadable
 
 READ_BYTES = 1 << 20

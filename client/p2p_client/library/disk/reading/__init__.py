@@ -1,0 +1,1 @@
+"""Shared files as uploads and reports read them: ranges, pieces, many small ones at once."""
