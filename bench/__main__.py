@@ -1,7 +1,7 @@
 """Runs the measurements and writes their tables into docs/performance.md.
 
-Each file beside this one asks one question. To add one: a module with `measure(Options) -> Answer`,
-and a line in QUESTIONS.
+Each file beside this one and in `fetching` asks one question. To add one: a module with
+`measure(Options) -> Answer`, and a line in QUESTIONS.
 """
 
 import argparse
@@ -10,19 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import (
-    goals,
-    hosts,
-    limits,
-    manifest,
-    memory,
-    one_source,
-    scheduler,
-    sources,
-    startup,
-    swarm,
-    tree,
-)
+from bench import goals, manifest, scheduler, startup
+from bench.fetching import hosts, limits, memory, one_source, sources, swarm, tree
 from bench.stages import measure as stages
 from bench.support import report
 from bench.support.processes import Failed

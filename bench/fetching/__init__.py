@@ -1,0 +1,1 @@
+"""Whole programs that fetch from each other: one file asks one question."""
