@@ -35,7 +35,7 @@ from p2p_server.store.sqlite.answers import holders, search
 from p2p_server.store.sqlite.answers.rarity import Rarity, sample
 from p2p_server.store.sqlite.answers.search import Hints
 from p2p_server.store.sqlite.answers.zones import Zones
-from p2p_server.store.sqlite.catalog import announce, purge
+from p2p_server.store.sqlite.catalog import announce, items, purge
 from p2p_server.store.sqlite.connection import (
     BUSY_TIMEOUT_MS,
     WAL_LIMIT_BYTES,
@@ -90,7 +90,7 @@ class SqliteStore:
 
     def _connect_writer(self) -> apsw.Connection:
         connection = prepare(self._path)
-        announce.make_ready(connection)
+        items.make_ready(connection)
         self._checkpoints.follow(connection)
         return connection
 

@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2p_server.directory.models import Criteria, Order, SortKey
-from p2p_server.directory.query import TRIGRAM_LENGTH, fold, glob_literals
+from p2p_server.directory.query import TRIGRAM_LENGTH
+from p2p_server.store.clauses import (
+    Clause,
+    digest_clause,
+    media_type_clause,
+    name_clause,
+    path_clause,
+    size_clause,
+    texts_of,
+)
 
 _STARS = re.compile(r"(\*\*+|\*|\?)")
 _SPECIAL = re.compile(r"([\\%_])")
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """A condition and the values of its question marks."""
-
-    sql: str
-    values: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,54 +51,56 @@ def numbered(sql: str) -> str:
     return first + "".join(f"${at}{part}" for at, part in enumerate(others, 1))
 
 
-def conditions(criteria: Criteria) -> list[Clause]:
+def conditions(criteria: Criteria) -> list[Clause[object]]:
     """All that a row `r` must fulfil. No index is of use for them: that is for `narrowings`."""
-    clauses = [Clause("strpos(r.folded_path, ?) > 0", (text,)) for text in _texts(criteria)]
+    clauses: list[Clause[object]] = [
+        Clause("strpos(r.folded_path, ?) > 0", (text,)) for text in texts_of(criteria)
+    ]
     if criteria.owner:
         clauses.append(_owner_clause(criteria))
     if criteria.path:
-        clauses.append(_path_clause(criteria))
+        clauses.append(path_clause(criteria))
     if criteria.min_size_bytes is not None or criteria.max_size_bytes is not None:
-        clauses.append(_size_clause(criteria))
+        clauses.append(size_clause(criteria))
     if criteria.name:
-        clauses.append(Clause("r.name = ?", (criteria.name,)))
+        clauses.append(name_clause(criteria))
     if criteria.digest_prefix:
-        clauses.append(_digest_clause(criteria))
+        clauses.append(digest_clause(criteria))
     if criteria.media_type:
-        clauses.append(_media_type_clause(criteria))
+        clauses.append(media_type_clause(criteria))
     if criteria.glob:
         clauses.append(Clause("(r.folded_path || '') ~ ?", (glob_expression(criteria.glob),)))
     return clauses
 
 
-def narrowings(criteria: Criteria) -> list[Clause]:
+def narrowings(criteria: Criteria) -> list[Clause[object]]:
     """What an index can answer, the likely narrowest first."""
-    found: list[Clause] = []
+    found: list[Clause[object]] = []
     if criteria.path:
-        found.append(_path_clause(criteria))
+        found.append(path_clause(criteria))
     if criteria.digest_prefix:
-        found.append(_digest_clause(criteria))
+        found.append(digest_clause(criteria))
     if criteria.name:
-        found.append(Clause("r.name = ?", (criteria.name,)))
-    if long := [text for text in _texts(criteria) if len(text) >= TRIGRAM_LENGTH]:
+        found.append(name_clause(criteria))
+    if long := [text for text in texts_of(criteria) if len(text) >= TRIGRAM_LENGTH]:
         found.append(_like(long))
     if criteria.owner:
         found.append(_owner_clause(criteria))
     if criteria.min_size_bytes is not None or criteria.max_size_bytes is not None:
-        found.append(_size_clause(criteria))
+        found.append(size_clause(criteria))
     if criteria.media_type:
-        found.append(_media_type_clause(criteria))
+        found.append(media_type_clause(criteria))
     return found
 
 
-def likeness(criteria: Criteria) -> list[Clause]:
+def likeness(criteria: Criteria) -> list[Clause[object]]:
     """What `conditions` say of the text, in a form that is quicker to verify, and that PostgreSQL
     may answer from the trigram index if it likes."""
-    texts = _texts(criteria)
+    texts = texts_of(criteria)
     return [_like(texts)] if texts else []
 
 
-def behind(order: Order, after: SortKey | None) -> Clause:
+def behind(order: Order, after: SortKey | None) -> Clause[object]:
     """What lies behind a key, in order, as a range that an index can enter at its beginning.
 
     For rows of equal value the path decides, and it may run against the direction of the value.
@@ -136,41 +139,11 @@ def _token(token: str) -> str:
             return re.sub(r"([^\w\s/])", r"\\\1", token)
 
 
-def _texts(criteria: Criteria) -> tuple[str, ...]:
-    """What must stand in the folded path as it is, longest first: few rows have it."""
-    texts = {*criteria.words, *glob_literals(criteria.glob), fold(criteria.name)} - {""}
-    return tuple(sorted(texts, key=lambda text: (-len(text), text)))
-
-
-def _like(texts: Sequence[str]) -> Clause:
+def _like(texts: Sequence[str]) -> Clause[object]:
     patterns = tuple("%" + _SPECIAL.sub(r"\\\1", text) + "%" for text in texts)
     return Clause(" AND ".join(["r.folded_path LIKE ?"] * len(patterns)), patterns)
 
 
-def _owner_clause(criteria: Criteria) -> Clause:
+def _owner_clause(criteria: Criteria) -> Clause[object]:
     owned = "SELECT catalog FROM peers WHERE folded_user = ? AND visible AND catalog IS NOT NULL"
     return Clause(f"r.catalog = ANY(ARRAY({owned}))", (criteria.owner,))
-
-
-def _path_clause(criteria: Criteria) -> Clause:
-    return Clause("r.folded_path = ? AND r.path = ?", (fold(criteria.path), criteria.path))
-
-
-def _digest_clause(criteria: Criteria) -> Clause:
-    prefix = criteria.digest_prefix
-    least, greatest = bytes.fromhex(prefix.ljust(64, "0")), bytes.fromhex(prefix.ljust(64, "f"))
-    return Clause("r.digest BETWEEN ? AND ?", (least, greatest))
-
-
-def _size_clause(criteria: Criteria) -> Clause:
-    least = criteria.min_size_bytes or 0
-    if criteria.max_size_bytes is None:
-        return Clause("r.size_bytes >= ?", (least,))
-    return Clause("r.size_bytes BETWEEN ? AND ?", (least, criteria.max_size_bytes))
-
-
-def _media_type_clause(criteria: Criteria) -> Clause:
-    wanted = criteria.media_type
-    if wanted.endswith("/"):
-        return Clause("r.media_type >= ? AND r.media_type < ?", (wanted, wanted[:-1] + "0"))
-    return Clause("r.media_type = ?", (wanted,))

@@ -22,9 +22,9 @@ from p2p_server.directory.models import (
     ResourceRow,
     SortKey,
 )
+from p2p_server.store.clauses import Clause
 from p2p_server.store.postgres.answers.criteria import (
     ORDERINGS,
-    Clause,
     behind,
     conditions,
     likeness,
@@ -116,7 +116,7 @@ class _Search:
             )
         )
 
-    async def _in_order(self, tables: Clause) -> list[asyncpg.Record]:
+    async def _in_order(self, tables: Clause[object]) -> list[asyncpg.Record]:
         """What fulfils the criteria, from a FROM clause."""
         clauses = [self._behind, Clause("p.visible"), *self._wanted]
         return await self._connection.fetch(

@@ -6,19 +6,20 @@ Owns the translation of `Criteria` and of keyset positions. It runs nothing; `se
 from dataclasses import dataclass
 
 from p2p_server.directory.models import Criteria, Order, SortKey
-from p2p_server.directory.query import TRIGRAM_LENGTH, fold, glob_literals, trigrams
+from p2p_server.directory.query import TRIGRAM_LENGTH, trigrams
+from p2p_server.store.clauses import (
+    Clause,
+    digest_clause,
+    media_type_clause,
+    name_clause,
+    path_clause,
+    size_clause,
+    texts_of,
+)
 from p2p_server.store.sqlite.answers.rarity import Rarity
 from p2p_server.store.sqlite.sql import Value
 
 MOST_TRIGRAMS = 64  # looked at; few of them are asked for
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """A condition and the values of its question marks."""
-
-    sql: str
-    values: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Narrowing:
 
     table: str
     row: str
-    clause: Clause
+    clause: Clause[Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,57 +58,59 @@ ORDERINGS = {
 }
 
 
-def conditions(criteria: Criteria) -> list[Clause]:
+def conditions(criteria: Criteria) -> list[Clause[Value]]:
     """All that a row `r` must fulfil, cheap conditions first.
 
     What needs only folded path and catalog stands in the index of paths; SQLite looks into the
     table for the rest.
     """
-    clauses = [Clause("instr(r.folded_path, ?)", (text,)) for text in _texts(criteria)]
+    clauses: list[Clause[Value]] = [
+        Clause("instr(r.folded_path, ?)", (text,)) for text in texts_of(criteria)
+    ]
     if criteria.owner:
         clauses.append(_owner_clause(criteria))
     if criteria.path:
-        clauses.append(_path_clause(criteria))
+        clauses.append(path_clause(criteria))
     if criteria.min_size_bytes is not None:
         clauses.append(Clause("r.size_bytes >= ?", (criteria.min_size_bytes,)))
     if criteria.max_size_bytes is not None:
         clauses.append(Clause("r.size_bytes <= ?", (criteria.max_size_bytes,)))
     if criteria.name:
-        clauses.append(_name_clause(criteria))
+        clauses.append(name_clause(criteria))
     if criteria.digest_prefix:
-        clauses.append(_digest_clause(criteria))
+        clauses.append(digest_clause(criteria))
     if criteria.media_type:
-        clauses.append(_media_type_clause(criteria))
+        clauses.append(media_type_clause(criteria))
     if criteria.glob:
         clauses.append(Clause("glob_matches(?, r.folded_path)", (criteria.glob,)))
     return clauses
 
 
 def wanted_trigrams(criteria: Criteria) -> tuple[str, ...]:
-    return trigrams(_texts(criteria), MOST_TRIGRAMS)
+    return trigrams(texts_of(criteria), MOST_TRIGRAMS)
 
 
 def narrowings(criteria: Criteria, rarity: Rarity) -> list[Narrowing]:
     """The indices that may help, the likely narrowest first."""
     found: list[Narrowing] = []
     if criteria.path:
-        found.append(_by_index("resources_by_path", _path_clause(criteria)))
+        found.append(_by_index("resources_by_path", path_clause(criteria)))
     if criteria.digest_prefix:
-        found.append(_by_index("resources_by_digest", _digest_clause(criteria)))
+        found.append(_by_index("resources_by_digest", digest_clause(criteria)))
     if criteria.name:
-        found.append(_by_index("resources_by_name", _name_clause(criteria)))
+        found.append(_by_index("resources_by_name", name_clause(criteria)))
     if wanted := wanted_trigrams(criteria):
         found.append(_by_trigrams(rarity.rarest(wanted)))
     if criteria.owner:
         found.append(_by_index("resources_by_catalog", _owner_clause(criteria)))
     if criteria.min_size_bytes is not None or criteria.max_size_bytes is not None:
-        found.append(_by_index("resources_by_size", _size_clause(criteria)))
+        found.append(_by_index("resources_by_size", size_clause(criteria)))
     if criteria.media_type:
-        found.append(_by_index("resources_by_media_type", _media_type_clause(criteria)))
+        found.append(_by_index("resources_by_media_type", media_type_clause(criteria)))
     return found
 
 
-def stretches(order: Order, after: SortKey | None) -> list[Clause]:
+def stretches(order: Order, after: SortKey | None) -> list[Clause[Value]]:
     """What lies behind a key, in order, as ranges that an index can enter at their beginning.
 
     For rows of equal value the path decides, and it may run against the direction of the value:
@@ -127,13 +130,7 @@ def stretches(order: Order, after: SortKey | None) -> list[Clause]:
     ]
 
 
-def _texts(criteria: Criteria) -> tuple[str, ...]:
-    """What must stand in the folded path as it is, longest first: few rows have it."""
-    texts = {*criteria.words, *glob_literals(criteria.glob), fold(criteria.name)} - {""}
-    return tuple(sorted(texts, key=lambda text: (-len(text), text)))
-
-
-def _by_index(index: str, clause: Clause) -> Narrowing:
+def _by_index(index: str, clause: Clause[Value]) -> Narrowing:
     return Narrowing(f"resources AS r INDEXED BY {index}", "r.row", clause)
 
 
@@ -143,34 +140,6 @@ def _by_trigrams(wanted: tuple[str, ...]) -> Narrowing:
     return Narrowing("paths", "paths.rowid", Clause("paths MATCH ?", (quoted,)))
 
 
-def _owner_clause(criteria: Criteria) -> Clause:
+def _owner_clause(criteria: Criteria) -> Clause[Value]:
     owned = "r.catalog IN (SELECT catalog FROM peers WHERE folded_user = ? AND visible)"
     return Clause(owned, (criteria.owner,))
-
-
-def _path_clause(criteria: Criteria) -> Clause:
-    return Clause("r.folded_path = ? AND r.path = ?", (fold(criteria.path), criteria.path))
-
-
-def _name_clause(criteria: Criteria) -> Clause:
-    return Clause("r.name = ?", (criteria.name,))
-
-
-def _digest_clause(criteria: Criteria) -> Clause:
-    prefix = criteria.digest_prefix
-    least, greatest = bytes.fromhex(prefix.ljust(64, "0")), bytes.fromhex(prefix.ljust(64, "f"))
-    return Clause("r.digest BETWEEN ? AND ?", (least, greatest))
-
-
-def _size_clause(criteria: Criteria) -> Clause:
-    least = criteria.min_size_bytes or 0
-    if criteria.max_size_bytes is None:
-        return Clause("r.size_bytes >= ?", (least,))
-    return Clause("r.size_bytes BETWEEN ? AND ?", (least, criteria.max_size_bytes))
-
-
-def _media_type_clause(criteria: Criteria) -> Clause:
-    wanted = criteria.media_type
-    if wanted.endswith("/"):
-        return Clause("r.media_type >= ? AND r.media_type < ?", (wanted, wanted[:-1] + "0"))
-    return Clause("r.media_type = ?", (wanted,))

@@ -31,9 +31,9 @@ from p2p_server.directory.models import (
     ResourceRow,
     SortKey,
 )
+from p2p_server.store.clauses import Clause
 from p2p_server.store.sqlite.answers.criteria import (
     ORDERINGS,
-    Clause,
     conditions,
     narrowings,
     stretches,
