@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -28,8 +28,9 @@ from p2p_server.background import Pulse, purge, repeat, working
 from p2p_server.config import Address, Config, PostgresUrl
 from p2p_server.dialback.dialback import Dialback
 from p2p_server.dialback.probes import insecure_probe, tls_probe
-from p2p_server.directory.directory import Directory
+from p2p_server.directory.directory import Directory, Surroundings
 from p2p_server.directory.models import Limits
+from p2p_server.directory.presence.leases import LeaseTerms
 from p2p_server.directory.trust.keyring import make_secrets, open_keyring
 from p2p_server.rpc.calls import note_at_debug
 from p2p_server.rpc.serve import DirectoryServer
@@ -176,16 +177,10 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
         wake = asyncio.Event()
         directory = Directory(
             store if metrics is None else metrics.timed(store),
-            SystemClock(),
             keyring,
-            lease_seconds=config.lease_seconds,
-            lease_is_exact=config.lease_is_exact,
+            _surroundings(wake, metrics),
+            terms=LeaseTerms(config.lease_seconds, is_exact=config.lease_is_exact),
             limits=limits,
-            entropy=os.urandom,
-            tell=logs.tell if metrics is None else _both(logs.tell, metrics.tell),
-            wake_dialback=wake.set,
-            new_signal=AsyncSignal,
-            pause=asyncio.sleep,
             shared=shared,
         )
         await directory.sessions.restore()
@@ -205,18 +200,38 @@ async def _running(config: Config, limits: Limits) -> AsyncIterator[RunningDirec
         probe = insecure_probe() if config.insecure else tls_probe()
         work = [
             Dialback(directory.reachability, probe, wake).run(),
-            repeat(FEED_RETRY_SECONDS, directory.feed.run),
-            repeat(FEED_SWEEP_SECONDS, directory.feed.sweep),
-            repeat(SWEEP_SECONDS, Pulse(store, directory, server.set_serving).beat),
-            repeat(PURGE_SECONDS, lambda: purge(store)),
+            *_repeated(store, directory, server, metrics),
         ]
         if shared is not None:
             work.append(shared.run())
-        if metrics is not None:
-            work.append(repeat(TOTALS_SECONDS, partial(metrics.look, store)))
         async with working(work):
             yield RunningDirectory(listen, keyring.directory_id, server, directory, page)
             await server.stop(GRACE_SECONDS)
+
+
+def _surroundings(wake_dialback: asyncio.Event, metrics: "Metrics | None") -> Surroundings:
+    return Surroundings(
+        clock=SystemClock(),
+        entropy=os.urandom,
+        tell=logs.tell if metrics is None else _both(logs.tell, metrics.tell),
+        wake_dialback=wake_dialback.set,
+        new_signal=AsyncSignal,
+        pause=asyncio.sleep,
+    )
+
+
+def _repeated(
+    store: Store, directory: Directory, server: DirectoryServer, metrics: "Metrics | None"
+) -> list[Coroutine[object, object, None]]:
+    steps = [
+        repeat(FEED_RETRY_SECONDS, directory.feed.run),
+        repeat(FEED_SWEEP_SECONDS, directory.feed.sweep),
+        repeat(SWEEP_SECONDS, Pulse(store, directory, server.set_serving).beat),
+        repeat(PURGE_SECONDS, lambda: purge(store)),
+    ]
+    if metrics is not None:
+        steps.append(repeat(TOTALS_SECONDS, partial(metrics.look, store)))
+    return steps
 
 
 def _new_metrics() -> "Metrics":

@@ -6,7 +6,7 @@ query, list peers, locate, watch. What they answer is in `answers.py`.
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from p2p_server.directory.answers import (
@@ -61,63 +61,64 @@ _LOG_IDENTITY_BYTES: Final = 8
 MOST_ANNOUNCES_PER_USER: Final = 4  # at once: one user's library must not hold up the others'
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the rules are given, for they have no clock, no chance and no event loop themselves."""
+
+    clock: Clock
+    entropy: Callable[[int], bytes]
+    tell: Tell
+    wake_dialback: Callable[[], None]
+    new_signal: Callable[[], Signal]
+    pause: Callable[[float], Awaitable[None]]
+
+
 class Directory:
     def __init__(
         self,
         store: Store,
-        clock: Clock,
         keyring: Keyring,
+        around: Surroundings,
         *,
-        lease_seconds: float,
-        lease_is_exact: bool = True,
+        terms: LeaseTerms,
         limits: Limits,
-        entropy: Callable[[int], bytes],
-        tell: Tell,
-        wake_dialback: Callable[[], None],
-        new_signal: Callable[[], Signal],
-        pause: Callable[[float], Awaitable[None]],
         shared: SharedStore | None = None,
     ) -> None:
         """
         Args:
             shared: the same store, where other instances use it too.
         """
+        clock = around.clock
         self._store = store
         self._is_shared = shared is not None  # then others tell what they change
         self._clock = clock
         self._limits = limits
-        self._tell = tell
+        self._tell = around.tell
         self._id = keyring.directory_id
-        self._admission = Admission(
-            # Which challenges were used is remembered by us alone, or by the store.
-            Challenges(keyring.challenge_secret, entropy, 0.0 if shared else clock.wall()),
-            keyring.directory_id,
-        )
+        # Which challenges were used is remembered by us alone, or by the store.
+        remembered_since = 0.0 if shared else clock.wall()
+        challenges = Challenges(keyring.challenge_secret, around.entropy, remembered_since)
+        self._admission = Admission(challenges, keyring.directory_id)
         self._grants = Grants(keyring.grant_key, keyring.directory_id)
         self._tokens = PageTokens(keyring.page_secret)
         self._announcing: Counter[str] = Counter()
         self._announces: Rates[str] = Rates(limits.max_announces_per_minute)
         self._roster = Roster(limits.max_peers_per_user, limits.max_sessions_per_address)
-        self.feed = Feed(
-            store,
-            clock,
-            limits,
-            new_identity=lambda: entropy(_LOG_IDENTITY_BYTES).hex(),
-            new_signal=new_signal,
-            pause=pause,
-        )
+        self.feed = _new_feed(store, limits, around)
         self._watches = Watches(store, self.feed, self._tokens, clock)
         self._roster.on_drop(lambda token: self.feed.end_session(token, SessionUnknown()))
-        self.reachability = Reachability(store, self._roster, clock, tell, wake_dialback)
+        self.reachability = Reachability(
+            store, self._roster, clock, around.tell, around.wake_dialback
+        )
         self.sessions = Sessions(
             store,
             clock,
             limits,
-            terms=LeaseTerms(lease_seconds, is_exact=lease_is_exact),
+            terms=terms,
             admission=self._admission,
             roster=self._roster,
             reachability=self.reachability,
-            entropy=entropy,
+            entropy=around.entropy,
             tell=self._tell_session,
             shared=shared,
         )
@@ -273,3 +274,14 @@ class Directory:
         if not digests or len(set(digests)) != len(digests):
             raise FieldInvalid("digests", "at least one, each once")
         return digests
+
+
+def _new_feed(store: Store, limits: Limits, around: Surroundings) -> Feed:
+    return Feed(
+        store,
+        around.clock,
+        limits,
+        new_identity=lambda: around.entropy(_LOG_IDENTITY_BYTES).hex(),
+        new_signal=around.new_signal,
+        pause=around.pause,
+    )

@@ -11,7 +11,7 @@ from tests.support.clock import FakeClock
 from tests.support.directory.raw import new_peer_id, register_bytes, sign
 
 from p2p_server.app import AsyncSignal
-from p2p_server.directory.directory import Directory
+from p2p_server.directory.directory import Directory, Surroundings
 from p2p_server.directory.errors import SessionUnknown, StoreUnavailable
 from p2p_server.directory.events import Event, Expired, Judged, Left, Registered, Removed
 from p2p_server.directory.models import (
@@ -24,6 +24,7 @@ from p2p_server.directory.models import (
     Verdict,
 )
 from p2p_server.directory.presence.endpoints import Answer
+from p2p_server.directory.presence.leases import LeaseTerms
 from p2p_server.directory.presence.reachability import ASK_AGAIN_SECONDS
 from p2p_server.directory.presence.registration import NO_LOAD, Application, Caller, Granted
 from p2p_server.directory.presence.sessions import CONFIRM_SECONDS
@@ -73,15 +74,17 @@ class World:
         self.keyring = open_keyring(directory_secrets)
         self.directory = Directory(
             store,
-            clock,
             self.keyring,
-            lease_seconds=LEASE,
+            Surroundings(
+                clock=clock,
+                entropy=os.urandom,
+                tell=self.told.append,
+                wake_dialback=self._wake,
+                new_signal=AsyncSignal,
+                pause=asyncio.sleep,
+            ),
+            terms=LeaseTerms(LEASE, is_exact=True),
             limits=Limits(),
-            entropy=os.urandom,
-            tell=self.told.append,
-            wake_dialback=self._wake,
-            new_signal=AsyncSignal,
-            pause=asyncio.sleep,
         )
         self.sessions = self.directory.sessions
 

@@ -18,11 +18,12 @@ from tests.support.clock import FakeClock
 from tests.support.directory.raw import new_peer_id, register_bytes, sign
 
 from p2p_server.app import AsyncSignal
-from p2p_server.directory.directory import Directory
+from p2p_server.directory.directory import Directory, Surroundings
 from p2p_server.directory.errors import RevisionMismatch, SessionUnknown
 from p2p_server.directory.events import Event
 from p2p_server.directory.models import Batch, Criteria, Endpoint, Limits, Revision
 from p2p_server.directory.presence.endpoints import Answer
+from p2p_server.directory.presence.leases import LeaseTerms
 from p2p_server.directory.presence.registration import NO_LOAD, Application, Caller
 from p2p_server.directory.trust.keyring import Keyring, make_secrets, open_keyring
 from p2p_server.store.base import SharedStore, Store
@@ -90,15 +91,17 @@ class PresenceAgreesWithADict(RuleBasedStateMachine):
     def _instance(self, keyring: Keyring, store: Store, shared: SharedStore | None) -> Directory:
         return Directory(
             store,
-            self.clock,
             keyring,
-            lease_seconds=LEASE_SECONDS,
+            Surroundings(
+                clock=self.clock,
+                entropy=os.urandom,
+                tell=self.events.append,
+                wake_dialback=lambda: None,
+                new_signal=AsyncSignal,
+                pause=asyncio.sleep,
+            ),
+            terms=LeaseTerms(LEASE_SECONDS, is_exact=True),
             limits=Limits(),
-            entropy=os.urandom,
-            tell=self.events.append,
-            wake_dialback=lambda: None,
-            new_signal=AsyncSignal,
-            pause=asyncio.sleep,
             shared=shared,
         )
 
