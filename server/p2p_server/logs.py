@@ -23,7 +23,7 @@ from p2p_server.directory.events import (
     Removed,
 )
 from p2p_server.directory.models import EndpointStatus, Verdict
-from p2p_server.directory.presence.endpoints import is_visible
+from p2p_server.directory.presence.reach.endpoints import is_visible
 
 log = logging.getLogger("p2p_server")
 

@@ -16,7 +16,7 @@ from tests.support.directory.running import directory_running
 
 from p2p.v1 import directory_pb2 as pb
 from p2p_server.directory.models import Endpoint, Verdict
-from p2p_server.directory.presence.endpoints import Answer, verdict
+from p2p_server.directory.presence.reach.endpoints import Answer, verdict
 
 REACHABLE = pb.ENDPOINT_VERDICT_REACHABLE
 UNREACHABLE = pb.ENDPOINT_VERDICT_UNREACHABLE

@@ -5,9 +5,9 @@ import logging
 from typing import Final
 
 from p2p_server.dialback.probes import Probe
-from p2p_server.directory.presence.dialling import DialOrder
-from p2p_server.directory.presence.endpoints import Answer
-from p2p_server.directory.presence.reachability import Reachability
+from p2p_server.directory.presence.reach.dialling import DialOrder
+from p2p_server.directory.presence.reach.endpoints import Answer
+from p2p_server.directory.presence.reach.reachability import Reachability
 
 WORKERS: Final = 32
 

@@ -15,8 +15,8 @@ import grpc.aio
 
 from p2p.v1 import peer_pb2, peer_pb2_grpc
 from p2p_server.directory.errors import CertificateInvalid, ProofInvalid
-from p2p_server.directory.presence.dialling import DialOrder
-from p2p_server.directory.presence.endpoints import Answer, may_dial
+from p2p_server.directory.presence.reach.dialling import DialOrder
+from p2p_server.directory.presence.reach.endpoints import Answer, may_dial
 from p2p_server.directory.trust.certificates import PEER_NAME, checked_peer_certificate
 from p2p_server.directory.trust.proofs import check_proof, identity_bytes
 

@@ -42,9 +42,9 @@ from p2p_server.directory.models import (
     ResourceRow,
 )
 from p2p_server.directory.page_tokens import PageTokens
-from p2p_server.directory.presence.endpoints import shown_to
 from p2p_server.directory.presence.leases import LeaseTerms
-from p2p_server.directory.presence.reachability import Reachability
+from p2p_server.directory.presence.reach.endpoints import shown_to
+from p2p_server.directory.presence.reach.reachability import Reachability
 from p2p_server.directory.presence.registration import Caller, Clock, Tell
 from p2p_server.directory.presence.roster import Live, Roster, SnapshotTally
 from p2p_server.directory.presence.sessions import Sessions

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import grpc.aio
 
-from p2p_server.directory.presence.endpoints import canonical_host
+from p2p_server.directory.presence.reach.endpoints import canonical_host
 from p2p_server.directory.presence.registration import Caller
 
 if TYPE_CHECKING:  # generic in the stubs alone

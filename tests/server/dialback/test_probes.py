@@ -16,8 +16,8 @@ from tests.support.directory.listening import listen_as
 from p2p.v1 import peer_pb2
 from p2p_server.dialback.probes import Probe, insecure_probe, tls_probe
 from p2p_server.directory.models import Endpoint, PeerId
-from p2p_server.directory.presence.dialling import DialOrder
-from p2p_server.directory.presence.endpoints import Answer
+from p2p_server.directory.presence.reach.dialling import DialOrder
+from p2p_server.directory.presence.reach.endpoints import Answer
 
 PEER = PeerId("p" * 16)
 QUICKLY = 0.3

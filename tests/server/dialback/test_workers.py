@@ -5,9 +5,9 @@ from typing import cast
 
 from p2p_server.dialback.dialback import Dialback
 from p2p_server.directory.models import Endpoint, PeerId
-from p2p_server.directory.presence.dialling import DialOrder
-from p2p_server.directory.presence.endpoints import Answer
-from p2p_server.directory.presence.reachability import Reachability
+from p2p_server.directory.presence.reach.dialling import DialOrder
+from p2p_server.directory.presence.reach.endpoints import Answer
+from p2p_server.directory.presence.reach.reachability import Reachability
 
 
 def order_for(port: int) -> DialOrder:

@@ -21,9 +21,10 @@ from p2p_server.directory.errors import (
 )
 from p2p_server.directory.events import Expired, Judged, Left, Registered, Removed
 from p2p_server.directory.models import Limits, PeerId, Revision, Session, User
-from p2p_server.directory.presence.endpoints import candidates, is_pending, is_visible
+from p2p_server.directory.presence.confirming import Confirming
 from p2p_server.directory.presence.leases import LeaseClock, LeaseTerms, spread
-from p2p_server.directory.presence.reachability import Reachability
+from p2p_server.directory.presence.reach.endpoints import candidates, is_pending, is_visible
+from p2p_server.directory.presence.reach.reachability import Reachability
 from p2p_server.directory.presence.registration import (
     Application,
     Caller,
@@ -38,7 +39,6 @@ from p2p_server.directory.presence.sharing import Sharing
 from p2p_server.directory.trust.admission import Admission
 from p2p_server.store.base import SharedStore, Store
 
-CONFIRM_SECONDS: Final = 1.0  # so long may a session outlive its removal by another process
 PENDING_HEARTBEAT_SECONDS: Final = 0.25  # so soon does a peer learn how dialling it back went
 LONGEST_STEP_SECONDS: Final = 0.5
 HERD: Final = 100  # sessions restored: their heartbeats are spread
@@ -66,9 +66,7 @@ class Sessions:
         self._terms = terms
         self._started_at = clock.monotonic()
         self._is_herd = False  # whether many peers come back at once after a restart
-        self._looked_at: float | None = None  # when others' changes were last looked for
-        self._doubted_at = self._started_at  # when some were last found
-        self._others_version: int | None = None
+        self._confirming = Confirming(store, clock)
         self._admission = admission
         self._roster = roster
         self._reachability = reachability
@@ -251,7 +249,7 @@ class Sessions:
         token_hash = _hash(caller.token)
         now = self._clock.monotonic()
         live = self._roster.find(token_hash)
-        if live is not None and self._is_confirmed(live, now):
+        if live is not None and self._confirming.holds(live.confirmed_at, now):
             return live
         if token_hash in self._ending:
             raise SessionUnknown()
@@ -267,25 +265,12 @@ class Sessions:
         live.confirmed_at = now
         return live
 
-    def _is_confirmed(self, live: Live, now: float) -> bool:
-        if now - live.confirmed_at < CONFIRM_SECONDS:
-            return True
-        is_watched = self._looked_at is not None and now - self._looked_at < CONFIRM_SECONDS
-        return is_watched and live.confirmed_at > self._doubted_at
-
     async def look_for_others(self) -> None:
         """Finds out whether others changed the store, so that not every call must ask it.
 
         To be called several times a second. Raises StoreUnavailable.
         """
-        began_at = self._clock.monotonic()
-        version = await self._store.others_version()
-        if version is None:
-            self._looked_at = None
-            return
-        if version != self._others_version:
-            self._others_version, self._doubted_at = version, self._clock.monotonic()
-        self._looked_at = began_at
+        await self._confirming.look()
 
     def _adopt(self, session: Session, asked_at: float) -> Live:
         """Takes in a session that another instance opened.

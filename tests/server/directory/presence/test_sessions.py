@@ -23,11 +23,11 @@ from p2p_server.directory.models import (
     Session,
     Verdict,
 )
-from p2p_server.directory.presence.endpoints import Answer
+from p2p_server.directory.presence.confirming import CONFIRM_SECONDS
 from p2p_server.directory.presence.leases import LeaseTerms
-from p2p_server.directory.presence.reachability import ASK_AGAIN_SECONDS
+from p2p_server.directory.presence.reach.endpoints import Answer
+from p2p_server.directory.presence.reach.reachability import ASK_AGAIN_SECONDS
 from p2p_server.directory.presence.registration import NO_LOAD, Application, Caller, Granted
-from p2p_server.directory.presence.sessions import CONFIRM_SECONDS
 from p2p_server.directory.trust.keyring import make_secrets, open_keyring
 from p2p_server.store.sqlite import SqliteStore
 

@@ -22,8 +22,8 @@ from p2p_server.directory.directory import Directory, Surroundings
 from p2p_server.directory.errors import RevisionMismatch, SessionUnknown
 from p2p_server.directory.events import Event
 from p2p_server.directory.models import Batch, Criteria, Endpoint, Limits, Revision
-from p2p_server.directory.presence.endpoints import Answer
 from p2p_server.directory.presence.leases import LeaseTerms
+from p2p_server.directory.presence.reach.endpoints import Answer
 from p2p_server.directory.presence.registration import NO_LOAD, Application, Caller
 from p2p_server.directory.trust.keyring import Keyring, make_secrets, open_keyring
 from p2p_server.store.base import SharedStore, Store

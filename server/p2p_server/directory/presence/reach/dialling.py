@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from p2p_server.directory.models import Endpoint, PeerId
-from p2p_server.directory.presence.endpoints import Answer, network_of
+from p2p_server.directory.presence.reach.endpoints import Answer, network_of
 
 FOUND_KEPT_SECONDS: Final = 300.0
 FAILURE_KEPT_SECONDS: Final = 30.0  # short: people open a firewall and try again

@@ -10,8 +10,8 @@ from typing import Final
 from p2p_server.directory.errors import StoreUnavailable
 from p2p_server.directory.events import Judged
 from p2p_server.directory.models import EndpointStatus, Session, Verdict
-from p2p_server.directory.presence.dialling import Dialling, DialOrder
-from p2p_server.directory.presence.endpoints import Answer, is_pending, is_visible, verdict
+from p2p_server.directory.presence.reach.dialling import Dialling, DialOrder
+from p2p_server.directory.presence.reach.endpoints import Answer, is_pending, is_visible, verdict
 from p2p_server.directory.presence.registration import Clock, Tell
 from p2p_server.directory.presence.roster import Live, Roster
 from p2p_server.store.base import Store

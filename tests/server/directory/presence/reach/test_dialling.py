@@ -1,7 +1,7 @@
 """Dialling is fair between networks, remembers, and ends where it could be misused."""
 
 from p2p_server.directory.models import Endpoint, PeerId
-from p2p_server.directory.presence.dialling import (
+from p2p_server.directory.presence.reach.dialling import (
     FAILURE_KEPT_SECONDS,
     FAILURE_WINDOW_SECONDS,
     FOUND_KEPT_SECONDS,
@@ -10,7 +10,7 @@ from p2p_server.directory.presence.dialling import (
     Dialling,
     DialOrder,
 )
-from p2p_server.directory.presence.endpoints import Answer
+from p2p_server.directory.presence.reach.endpoints import Answer
 
 
 def order(port: int = 1, observed_host: str = "8.8.8.8", certificate: bytes = b"c") -> DialOrder:

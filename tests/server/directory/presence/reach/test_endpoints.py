@@ -3,7 +3,7 @@
 import pytest
 
 from p2p_server.directory.models import Endpoint, EndpointStatus, Verdict
-from p2p_server.directory.presence.endpoints import (
+from p2p_server.directory.presence.reach.endpoints import (
     Answer,
     candidates,
     canonical_host,

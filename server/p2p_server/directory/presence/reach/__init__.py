@@ -1,0 +1,1 @@
+"""Where a peer can be reached: what it offers, what dialling it back has shown, who is told."""
