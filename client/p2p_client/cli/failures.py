@@ -11,7 +11,6 @@ from collections.abc import Callable
 from p2p_client.cli.render import PROGRAM, Output, printable
 from p2p_client.errors import PeerError
 
-INTERRUPTED = 130
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 

@@ -42,6 +42,24 @@ def download_record(event: Event) -> dict[str, object]:
                 "fetched_bytes": event.fetched_bytes,
                 "size_bytes": event.size_bytes,
             }
+        case Queued() | SourceFailed():
+            return source_record(event)
+        case Finished():
+            return {
+                "event": "finished",
+                "path": str(event.path),
+                "digest": f"b3:{event.digest}",
+                "size_bytes": event.size_bytes,
+                "fetched_bytes": event.fetched_bytes,
+                "resumed_bytes": event.resumed_bytes,
+                "seconds": round(event.seconds, 3),
+                "sources": list(event.sources),
+            }
+
+
+def source_record(event: Queued | SourceFailed) -> dict[str, object]:
+    """What is told of one source, as `get --json` prints it."""
+    match event:
         case Queued():
             wait = event.expected_wait_seconds
             return {
@@ -59,17 +77,6 @@ def download_record(event: Event) -> dict[str, object]:
                 "endpoint": endpoint_or_none(event.endpoint),
                 "reason": event.reason,
                 "message": event.message,
-            }
-        case Finished():
-            return {
-                "event": "finished",
-                "path": str(event.path),
-                "digest": f"b3:{event.digest}",
-                "size_bytes": event.size_bytes,
-                "fetched_bytes": event.fetched_bytes,
-                "resumed_bytes": event.resumed_bytes,
-                "seconds": round(event.seconds, 3),
-                "sources": list(event.sources),
             }
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from p2p_client.cli.progress import (
     SECONDS_BETWEEN_EVENTS,
     TransferView,
-    download_record,
     failed_line,
+    source_record,
 )
 from p2p_client.cli.render import Output, endpoint_or_none, rfc3339
 from p2p_client.cli.sizes import show_rate, show_seconds, show_size
@@ -49,16 +49,9 @@ def tree_record(event: TreeEvent) -> dict[str, object]:
                 "files": event.files,
             }
         case SourceFailed() | Queued():
-            return download_record(event)
+            return source_record(event)
         case FileFailed():
-            return {
-                "event": "file_failed",
-                "path": str(event.path),
-                "digest": f"b3:{event.digest}",
-                "size_bytes": event.size_bytes,
-                "reason": event.reason,
-                "message": event.message,
-            }
+            return _failed_record(event)
         case TreeFinished():
             return {
                 "event": "finished",
@@ -71,6 +64,17 @@ def tree_record(event: TreeEvent) -> dict[str, object]:
                 "seconds": round(event.seconds, 3),
                 "sources": list(event.sources),
             }
+
+
+def _failed_record(event: FileFailed) -> dict[str, object]:
+    return {
+        "event": "file_failed",
+        "path": str(event.path),
+        "digest": f"b3:{event.digest}",
+        "size_bytes": event.size_bytes,
+        "reason": event.reason,
+        "message": event.message,
+    }
 
 
 def file_record(tree: Tree, file: TreeFile, folder: Path) -> dict[str, object]:

@@ -98,55 +98,53 @@ class Calls:
     def _wrapped(self, name: str, handler: Any) -> Any:
         """The handler with all that calls have in common around it. The stubs type the synchronous
         form of handlers; these are not."""
-        most, encode = self._limits.max_request_bytes, handler.response_serializer
+        read = cast("Any", _reader(handler.request_deserializer, self._limits.max_request_bytes))
+        if handler.unary_unary is None:
+            stream = cast("Any", self._streaming(name, handler.unary_stream))
+            return grpc.unary_stream_rpc_method_handler(stream, read, handler.response_serializer)
+        answer = self._answering(name, handler.unary_unary, handler.response_serializer)
+        # Serialized by us: so its size is known.
+        return grpc.unary_unary_rpc_method_handler(cast("Any", answer), read, None)
 
-        def read(encoded: bytes) -> Message | DirectoryError:
-            if len(encoded) > most:
-                return TooLarge(most, "bytes")
+    def _answering(
+        self, name: str, method: Method, encode: Callable[[Message], bytes]
+    ) -> Callable[[Message | DirectoryError, Context], Awaitable[bytes]]:
+        async def answer(request: Message | DirectoryError, context: Context) -> bytes:
+            host = host_of(context.peer())
+            is_held = self._unread.came(host)
+            self._running += 1
             try:
-                return cast("Message", handler.request_deserializer(encoded))
-            except DecodeError:  # left to gRPC it would become a refusal without a reason
-                return FieldInvalid("request", "these bytes are no message of this method")
+                asked = request if is_held else _too_much_unread()
+                work = self._call(name, method, asked, context)
+                encoded = encode(await self._answer(name, work, context))
+                if is_held:
+                    # Until gRPC is done with it, when the caller has taken it: long after us.
+                    is_held, size_bytes = False, len(encoded)
+                    self._unread.answered(host, size_bytes)
+                    left = partial(self._unread.left, host, CALL_BYTES + size_bytes)
+                    context.add_done_callback(left)  # type: ignore[arg-type]  # stubs
+                return encoded
+            finally:
+                self._running -= 1
+                if is_held:
+                    self._unread.left(host, CALL_BYTES)
 
-        if handler.unary_unary is not None:
+        return answer
 
-            async def answer(request: Message | DirectoryError, context: Context) -> bytes:
-                host = host_of(context.peer())
-                is_held = self._unread.came(host)
-                self._running += 1
-                try:
-                    asked = request if is_held else _too_much_unread()
-                    work = self._call(name, handler.unary_unary, asked, context)
-                    encoded: bytes = encode(await self._answer(name, work, context))
-                    if is_held:
-                        # Until gRPC is done with it, when the caller has taken it: long after us.
-                        is_held, size_bytes = False, len(encoded)
-                        self._unread.answered(host, size_bytes)
-                        left = partial(self._unread.left, host, CALL_BYTES + size_bytes)
-                        context.add_done_callback(left)  # type: ignore[arg-type]  # stubs
-                    return encoded
-                finally:
-                    self._running -= 1
-                    if is_held:
-                        self._unread.left(host, CALL_BYTES)
-
-            # Serialized by us: so its size is known.
-            return grpc.unary_unary_rpc_method_handler(cast("Any", answer), cast("Any", read), None)
-
+    def _streaming(
+        self, name: str, method: StreamMethod
+    ) -> Callable[[Message | DirectoryError, Context], Awaitable[None]]:
         async def stream(request: Message | DirectoryError, context: Context) -> None:
             host = host_of(context.peer())
             is_held = self._unread.came(host)
             asked = request if is_held else _too_much_unread()
             try:
-                work = self._stream(name, handler.unary_stream, asked, context)
-                await self._answer(name, work, context)
+                await self._answer(name, self._stream(name, method, asked, context), context)
             finally:
                 if is_held:
                     self._unread.left(host, CALL_BYTES)
 
-        return grpc.unary_stream_rpc_method_handler(
-            cast("Any", stream), cast("Any", read), handler.response_serializer
-        )
+        return stream
 
     async def _answer(self, name: str, work: Coroutine[Any, Any, A], context: Context) -> A:
         started_at = time.monotonic()
@@ -206,6 +204,20 @@ class Calls:
         if isinstance(request, DirectoryError):
             raise request
         return request
+
+
+def _reader(
+    decode: Callable[[bytes], Message], most_bytes: int
+) -> Callable[[bytes], Message | DirectoryError]:
+    def read(encoded: bytes) -> Message | DirectoryError:
+        if len(encoded) > most_bytes:
+            return TooLarge(most_bytes, "bytes")
+        try:
+            return decode(encoded)
+        except DecodeError:  # left to gRPC it would become a refusal without a reason
+            return FieldInvalid("request", "these bytes are no message of this method")
+
+    return read
 
 
 def _too_much_unread() -> Overloaded:

@@ -19,7 +19,10 @@ from p2p_client.models import Holding
 from p2p_client.net.status import source_error
 
 if TYPE_CHECKING:
+    from p2p.v1.peer_pb2_grpc import PeerServiceAsyncStub
     from p2p_client.net.channels import PeerChannels
+
+    WatchCall = grpc.aio.UnaryStreamCall[peer_pb2.WatchPiecesRequest, peer_pb2.WatchPiecesResponse]
 
 MOST_PIECES_TOLD = 65_536
 TOLD_AGAIN = 64
@@ -40,13 +43,7 @@ async def watch_pieces(
         SourceUnavailable, SourceStale: it does not tell, or not any more.
     """
     channel = await channels.channel(holding.source)  # not closed as long as we hold it
-    stub = PeerServiceStub(channel)
-    grant = holding.source.grant
-    request = peer_pb2.WatchPiecesRequest(
-        digest=holding.digest, manifest_digest=holding.manifest_digest
-    )
-    metadata = (("authorization", f"Bearer {grant}"),) if grant else ()
-    call = stub.WatchPieces(request, metadata=metadata)
+    call = _call(PeerServiceStub(channel), holding)
     try:
         patience: float | None = patience_seconds
         left = 2 * piece_count + TOLD_AGAIN  # each piece once, each message with one at least
@@ -69,6 +66,16 @@ async def watch_pieces(
         raise SourceUnavailable("the connection was closed", reason="UNREACHABLE") from error
     finally:
         call.cancel()
+
+
+def _call(stub: "PeerServiceAsyncStub", holding: Holding) -> "WatchCall":
+    request = peer_pb2.WatchPiecesRequest(
+        digest=holding.digest, manifest_digest=holding.manifest_digest
+    )
+    grant = holding.source.grant
+    return stub.WatchPieces(
+        request, metadata=(("authorization", f"Bearer {grant}"),) if grant else ()
+    )
 
 
 def _told(message: peer_pb2.WatchPiecesResponse, piece_count: int, *, is_first: bool) -> Pieces:

@@ -17,6 +17,13 @@ class Group:
     manifest_digest: ManifestDigest
     holdings: tuple[Holding, ...]
 
+    def wholes_beside(self, suspects: Collection[PeerId]) -> int:
+        """How many have all of it and are none of the suspects."""
+        return sum(
+            not holding.partial and holding.source.peer_id not in suspects
+            for holding in self.holdings
+        )
+
     @property
     def sources(self) -> tuple[Source, ...]:
         return tuple(holding.source for holding in self.holdings)
@@ -57,10 +64,7 @@ def groups_of(
         groups,
         key=lambda group: (
             group.manifest_digest != preferred,
-            -sum(
-                not holding.partial and holding.source.peer_id not in suspects
-                for holding in group.holdings
-            ),
+            -group.wholes_beside(suspects),
             -len(group.holdings),
             group.manifest_digest,
         ),

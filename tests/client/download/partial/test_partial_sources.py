@@ -225,7 +225,6 @@ class Shown:
 
     def __init__(self, held: PieceMap, reader: int) -> None:
         self.peer_id: PeerId | None = PeerId("me")
-        self.began_with = held.held_count
         self.held: list[PieceIndex] = []
         self.published: Path | None = None
         self.is_closed = self.is_doubtful = False
