@@ -41,8 +41,13 @@ def _made(plain: type, frozen: bool, eq: bool) -> type:
     for name, told in fields.items():
         if type(told).__hash__ is None:
             raise ValueError(f"the default of {name} would be shared: use a default_factory")
+        if isinstance(told, dataclasses.Field) and not (
+            told.compare and told.hash is None and told.kw_only in (False, dataclasses.MISSING)
+        ):
+            raise TypeError(f"what is told of {name} is for dataclasses.dataclass")
     shared = _comparing(tuple(fields)) if eq else {}
     shared["__repr__"] = _repr(fields)
+    shared["__replace__"] = _replaced
     if frozen:
         shared |= _freezing(tuple(fields))
     elif eq:
@@ -62,7 +67,8 @@ def _made(plain: type, frozen: bool, eq: bool) -> type:
 
     def first_init(self: Any, *arguments: Any, **named: Any) -> None:
         made.__init__ = _init(made, fields, frozen)  # type: ignore[misc]  # from now on
-        self.__init__(*arguments, **named)
+        # Not self's: that may be a subclass's own, which called this one.
+        made.__init__(self, *arguments, **named)  # type: ignore[misc]
 
     made.__init__ = first_init  # type: ignore[misc]  # until the first instance
     return made
@@ -107,6 +113,11 @@ def _init(made: type, fields: Defaults, frozen: bool) -> Any:
 
 
 _MADE_BY_FACTORY = object()
+
+
+def _replaced(self: Any, /, **changes: Any) -> Any:
+    """For `copy.replace`, of Python 3.13 and later."""
+    return dataclasses.replace(self, **changes)
 
 
 def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:

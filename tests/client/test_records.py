@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import pickle
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, field, replace
 from typing import Any, ClassVar
 
@@ -153,3 +155,49 @@ def test_a_pattern_takes_it_apart() -> None:
     match Kept(1, 3):
         case Kept(x, y):
             assert (x, y) == (1, 3)
+
+
+def test_a_subclass_with_an_init_of_its_own_is_made_once(make: Maker) -> None:
+    class Base:
+        x: int
+
+    base: Any = make(slots=True)(Base)
+
+    class Named(base):  # type: ignore[misc]  # known only here
+        made = 0
+
+        def __init__(self, name: str) -> None:
+            Named.made += 1
+            super().__init__(len(name))
+
+    assert [Named("anna").x, Named("bo").x, Named.made] == [4, 2, 2]
+
+
+@pytest.mark.parametrize("option", ["compare", "hash", "kw_only"])
+def test_what_is_not_taken_is_refused_and_not_ignored(option: str) -> None:
+    class Told:
+        x: int = field(default=1, **{option: option != "compare"})  # type: ignore[call-overload]
+
+    with pytest.raises(TypeError, match="x is for"):
+        records.dataclass(slots=True)(Told)
+
+
+def test_copies_with_changes_are_made_as_python_3_13_makes_them() -> None:
+    a = point(records.dataclass, frozen=True)(1, 2, marks=[3])
+
+    b = a.__replace__(y=5)
+
+    assert (b.x, b.y, b.marks, b.sum) == (1, 5, [3], 6)
+
+
+def test_threads_may_make_the_first_instance_at_the_same_time() -> None:
+    for _ in range(50):
+        made, together = point(records.dataclass, frozen=True), threading.Barrier(4)
+
+        def first(made: Any = made, together: threading.Barrier = together) -> Any:
+            together.wait(60)
+            return made(1, marks=[2])
+
+        with ThreadPoolExecutor(4) as threads:
+            found = [each.result() for each in [threads.submit(first) for _ in range(4)]]
+        assert found == [made(1, marks=[2])] * 4

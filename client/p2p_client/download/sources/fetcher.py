@@ -171,7 +171,7 @@ async def _parts(
         asked_at = time.monotonic()
         async for news in reader:
             if isinstance(news, memoryview):
-                wait.served()
+                wait.served(len(news))
                 waited_seconds = time.monotonic() - asked_at
                 wrong = trickle.came(len(news), waited_seconds) if trickle else None
                 if wrong is not None:

@@ -37,13 +37,19 @@ class QueuePlace:
 
 
 class Wait:
-    """One stream's waiting, over all its turns; `now` is monotonic seconds."""
+    """One stream's waiting, over all its turns; `now` is monotonic seconds.
+
+    A turn that brings next to nothing is none: a byte now and then would keep us for ever.
+    """
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self._came_bytes = 0
 
-    def served(self) -> None:
-        self._since = None
+    def served(self, size_bytes: int) -> None:
+        self._came_bytes += size_bytes
+        if self._came_bytes >= LEAST_BYTES:
+            self._since, self._came_bytes = None, 0
 
     def is_too_long(self, now: float) -> bool:
         """To be asked whenever the source says that we wait."""

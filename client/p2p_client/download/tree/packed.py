@@ -15,7 +15,7 @@ import grpc
 from p2p.v1 import peer_pb2, types_pb2
 from p2p.v1.peer_pb2_grpc import PeerServiceStub
 from p2p_client.download.sources.fetcher import QUEUED, STALLED, Fetcher, place_of
-from p2p_client.download.sources.waiting import QueuePlace, Wait
+from p2p_client.download.sources.waiting import LEAST_BYTES, QueuePlace, Wait
 from p2p_client.errors import SourceMisbehaved, SourceStale, SourceUnavailable
 from p2p_client.models import Digest, Holding, ManifestDigest, Source
 from p2p_client.net.status import source_error
@@ -110,7 +110,7 @@ class PackedSource:
                         raise SourceUnavailable("it only ever lets us wait", reason=QUEUED)
                     on_queued(place_of(message.queue))
                     continue
-                wait.served()
+                wait.served(LEAST_BYTES)  # contents come whole: each is progress
                 came = [
                     _content(content, at, wanted)
                     for at, content in enumerate(message.contents, done)

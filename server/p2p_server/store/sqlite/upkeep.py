@@ -6,6 +6,7 @@ for itself; what was there is kept.
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -145,10 +146,22 @@ def _keep(path: Path, suffix: str) -> Path | None:
 
 
 def _give_to_owner_of(folder: Path, file: Path) -> None:
-    """Root does it for the user that the directory runs as, who must be able to open it."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.chown(file, owner.st_uid, owner.st_gid)
+    """Root does it for the user that the directory runs as, who must be able to open it.
+
+    Only our own new file is given away: in that user's folder another may have its name by now.
+    Raises StoreUnusable.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = folder.stat()
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != 0:
+            raise StoreUnusable(f"somebody put another file in the place of {file}")
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(descriptor)
 
 
 def _fold(path: Path) -> None:

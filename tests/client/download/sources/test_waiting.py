@@ -11,6 +11,7 @@ from tests.support.sources.fake import Behaviour, FakeSource, digest_of, running
 from p2p_client.download.events import Queued
 from p2p_client.download.sources import waiting
 from p2p_client.download.sources.waiting import (
+    LEAST_BYTES,
     LONGEST_WAIT_SECONDS,
     QueuePlace,
     Telling,
@@ -71,10 +72,20 @@ def test_a_wait_is_over_when_it_was_too_long_and_bytes_begin_another() -> None:
     wait = Wait()
     assert not wait.is_too_long(0.0)
     assert not wait.is_too_long(LONGEST_WAIT_SECONDS - 1)
-    wait.served()
+    wait.served(LEAST_BYTES)
     assert not wait.is_too_long(LONGEST_WAIT_SECONDS)
     assert not wait.is_too_long(2 * LONGEST_WAIT_SECONDS - 1)
     assert wait.is_too_long(2 * LONGEST_WAIT_SECONDS)
+
+
+def test_a_byte_now_and_then_does_not_end_a_wait() -> None:
+    wait, step = Wait(), LONGEST_WAIT_SECONDS / 100
+
+    for at in range(100):
+        assert not wait.is_too_long(at * step)
+        wait.served(1)
+
+    assert wait.is_too_long(LONGEST_WAIT_SECONDS)
 
 
 def test_of_each_source_a_new_place_is_told_once_a_second() -> None:

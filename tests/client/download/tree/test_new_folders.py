@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.sources.trees import TreeSource, on_disk, trees_from
 
+from p2p_client.download.tree.disk import ground
 from p2p_client.download.tree.disk.ground import MOST_FOLDERS_HELD, Ground
 from p2p_client.download.tree.disk.staging import Staging
 
@@ -176,6 +177,30 @@ def test_a_hidden_folder_that_somebody_removed_costs_what_was_in_it_alone(
 
     assert [outcome is None for outcome in outcomes] == [False, False, False, True]
     assert visible(tmp_path) == {"other/d": b"4"}
+
+
+def test_a_folder_whose_name_the_disk_cannot_have_leaves_nothing_hidden(
+    tmp_path: Path, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `a:b` on FAT, where its hidden name is a good one."""
+    rename = ground.rename_without_clobbering
+
+    def renamed(old: str, new: str, folder_fd: int, to_folder_fd: int | None = None) -> None:
+        if new == "tree":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        rename(old, new, folder_fd, to_folder_fd)
+
+    monkeypatch.setattr(ground, "rename_without_clobbering", renamed)
+    first, folders = written(staging, FILES), staging.ground.close_new()
+    second = written(staging, {"tree/e": b"5", "tree/new/f": b"6", "other/g": b"7"})
+
+    outcomes = staging.publish(first, folders)
+    later = staging.publish(second, staging.ground.close_new())
+
+    assert [outcome is None for outcome in outcomes] == [False, False, False, True]
+    assert [outcome is None for outcome in later] == [False, False, True]
+    staging.close()
+    assert on_disk(tmp_path) == {"other/d": b"4", "other/g": b"7"}
 
 
 async def test_a_large_file_gets_a_part_file_that_a_killed_run_leaves_for_the_next(

@@ -11,8 +11,9 @@ import apsw
 import pytest
 from tests.server.store.kills import ENVIRONMENT, ROOT
 
+from p2p_server.store.errors import StoreUnusable
 from p2p_server.store.sqlite.connection import prepare
-from p2p_server.store.sqlite.upkeep import back_up, check, put_back
+from p2p_server.store.sqlite.upkeep import _give_to_owner_of, back_up, check, put_back
 
 pytestmark = pytest.mark.slow
 
@@ -103,3 +104,22 @@ def test_what_root_restores_belongs_to_the_user_whose_folder_it_is(tmp_path: Pat
     put_back(backup, state / "directory.db", ".before-restore-now")
 
     assert (state / "directory.db").stat().st_uid == 12_345
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+@pytest.mark.parametrize("planted", ["a symlink", "a second name"])
+def test_what_the_user_puts_in_its_place_is_not_given_to_them(tmp_path: Path, planted: str) -> None:
+    state, of_root = tmp_path / "state", tmp_path / "of-root"
+    state.mkdir()
+    os.chown(state, 12_345, 12_345)
+    of_root.write_bytes(b"secret")
+    incoming = state / "directory.db.restoring"
+    if planted == "a symlink":
+        incoming.symlink_to(of_root)
+    else:
+        os.link(of_root, incoming)
+
+    with pytest.raises((OSError, StoreUnusable)):
+        _give_to_owner_of(state, incoming)
+
+    assert of_root.stat().st_uid == 0

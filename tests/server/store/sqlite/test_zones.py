@@ -186,6 +186,41 @@ async def test_where_numbers_reach_far_old_rows_are_looked_up_always(
     assert await all_pages(store, known) == sorted(names + more)
 
 
+async def test_the_last_of_as_many_zones_as_may_be_has_all_the_rest(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (zones, search):
+        monkeypatch.setattr(module, "MOST_ZONES", 8)
+    names = shuffled("a", 300)
+    peer = await peer_sharing(store, *map(a_resource, names))
+    known = await placed(store)
+    assert known.placed is not None
+
+    assert len(known.placed.ends) == 7
+    assert await all_pages(store, known) == sorted(names)
+    await change(store, peer, 1, resources=(a_resource("z/common.txt"),))
+    assert not await store._read(known.place)
+    assert await all_pages(store, known) == [*sorted(names), "z/common.txt"]
+
+
+async def test_of_rows_that_came_and_went_unseen_no_place_is_kept(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zones, "MOST_ROWS", 100)
+    names, gone = shuffled("a", 40), shuffled("b", 1_000)
+    peer = await peer_sharing(store, *map(a_resource, names))
+    known = await placed(store)
+    await change(store, peer, 1, resources=tuple(map(a_resource, gone)))
+    late = a_resource("z/common.txt")
+    await change(store, peer, 2, withdrawn_paths=tuple(gone), resources=(late,))
+    while await store._read(known.place):
+        pass
+
+    assert known.placed is not None
+    assert len(known.placed.zones) <= 100 + zones.SLICE_ROWS
+    assert await all_pages(store, known) == [*sorted(names), "z/common.txt"]
+
+
 async def test_nothing_is_placed_where_nothing_is_shared(store: SqliteStore) -> None:
     assert (await placed(store)).placed is None
 

@@ -142,7 +142,7 @@ class Ground:
         """Gives a new folder its name, with all that is in it; where one has appeared meanwhile,
         its content comes there. Answers the places that could not be had.
 
-        Raises OSError: none of it could.
+        Raises OSError: none of it could; then it is gone, for nobody would look for it later.
         """
         above, _, name = folder.rpartition("/")
         with self._guard:
@@ -155,6 +155,10 @@ class Ground:
             except FileExistsError:
                 self._forget(folder)
                 return self._merge(folder, hidden)
+            except OSError:  # a name, say, that this file system cannot have
+                self._forget(folder)
+                remove([hidden], above_fd)
+                raise
             self._fresh.named(folder)
             return {}
 

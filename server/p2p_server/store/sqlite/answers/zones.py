@@ -149,6 +149,8 @@ class Zones:
         if not rows:
             return False
         zones, last = placed.zones, rows[-1][0]
+        if last - placed.first + 1 > MOST_ROWS + SLICE_ROWS:  # of very many none is left
+            return self._begin(connection)
         zones.extend(array("H", bytes(2 * (last - placed.last))))
         for row, path in rows:
             zones[row - placed.first] = placed.zone_of(path)
@@ -163,6 +165,7 @@ def _place_zone(placing: _Placing, connection: apsw.Connection) -> bool:
     # A path that very many share makes one large zone.
     is_last = end is None or len(placing.ends) + 1 == MOST_ZONES
     if is_last or end is None:
+        end = None  # the last zone has none
         rows = all_rows(connection, _BEHIND, (start,))
     else:
         rows = all_rows(connection, _IN_ZONE, (start, end[0]))
