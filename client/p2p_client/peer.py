@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from p2p_client.config import Settings
 from p2p_client.download.events import Event, Finished
 from p2p_client.download.place.names import safe_name
+from p2p_client.download.tree.early.head_start import head_start
+from p2p_client.download.tree.early.wanted import Folder
 from p2p_client.download.tree.events import TreeEvent, TreeFinished
 from p2p_client.download.tree.plan import Tree
 from p2p_client.errors import LocalRefusal, UsageError
 from p2p_client.finding.finder import Finder
 from p2p_client.finding.resolve import Content
+from p2p_client.finding.targets import Pattern, with_owner
 from p2p_client.models import Digest, Holding, PeerId
 from p2p_client.net.channels import PeerChannels
 from p2p_client.net.directory import DirectoryClient
@@ -36,6 +39,7 @@ from p2p_client.state import Joined, StateFolder, default_state_dir
 
 if TYPE_CHECKING:  # these cost start-up time that a `search` need not pay, nor a `get` for sharing
     from p2p_client.download.download import Downloader
+    from p2p_client.download.tree.fetch import TreeDownloader
     from p2p_client.library.events import LibraryEvent
     from p2p_client.presence.sharing import ShareReady
 
@@ -265,19 +269,30 @@ class Peer(Finder):
             TransferFailed: the disk is full; a later call goes on.
             DirectoryError.
         """
+        root, on_event = directory or Path(), on_event or (lambda _: None)
+        if isinstance(target, Tree):
+            return await self._trees().fetch(target, root, overwrite=overwrite, on_event=on_event)
+        user, text = with_owner(target, owner)
+        pattern = Pattern.of(text) if text else None
+        if pattern is None or not (user and pattern.is_one_folder) or self._is_limited:
+            tree = _many(target, await self.find_tree(target, owner=owner))
+            return await self._trees().fetch(tree, root, overwrite=overwrite, on_event=on_event)
+        folder = Folder(user, pattern.text, pattern.cut, pattern.top)
+        async with head_start(folder, root, overwrite=overwrite, make_trees=self._trees) as head:
+            tree = _many(target, await self.find_tree(target, owner=owner, through=head.pages))
+            return await self._trees().fetch(
+                tree, root, overwrite=overwrite, on_event=on_event, head=head
+            )
+
+    @property
+    def _is_limited(self) -> bool:
+        return self._settings.limit_down_bytes_per_second is not None
+
+    def _trees(self) -> "TreeDownloader":
         from p2p_client.download.tree.fetch import TreeDownloader
 
-        tree = await self.find_tree(target, owner=owner) if isinstance(target, str) else target
-        if tree is None:
-            raise UsageError(f"{target!r} is the name of one file: download that")
-        trees = TreeDownloader(
+        return TreeDownloader(
             self._locate_many, self._channels, self._settings, self._downloader.pace
-        )
-        return await trees.fetch(
-            tree,
-            directory or Path(),
-            overwrite=overwrite,
-            on_event=on_event or (lambda _: None),
         )
 
     async def _locate(self, digest: Digest) -> list[Holding]:
@@ -285,6 +300,13 @@ class Peer(Finder):
 
     async def _locate_many(self, digests: Sequence[Digest]) -> list[Holding]:
         return await self._call(lambda directory: directory.locate(digests))
+
+
+def _many(target: str, tree: Tree | None) -> Tree:
+    """Raises UsageError."""
+    if tree is None:
+        raise UsageError(f"{target!r} is the name of one file: download that")
+    return tree
 
 
 def _who_and_where(settings: Settings, remembered: Joined | None) -> Joined:

@@ -4,9 +4,8 @@ How a call is made, and in which session, is the caller's.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from functools import partial
 
 from p2p_client.content.digest import parse_prefix
 from p2p_client.download.tree.plan import Tree
@@ -19,6 +18,8 @@ from p2p_client.models import Happened, ListedPeer, ListedResource, Query, Watch
 from p2p_client.net.directory.watch import OpenWatch
 
 MOST_MATCHES_TO_CHOOSE_FROM = 10_000
+
+Pages = AsyncGenerator[Sequence[ListedResource], None]
 
 
 class Finder:
@@ -93,13 +94,25 @@ class Finder:
         """The one content that a TARGET means. Raises: UsageError, NotFound, Ambiguous."""
         return await resolve(target, owner, self._matches, self._is_online)
 
-    async def find_tree(self, target: str, *, owner: str | None = None) -> Tree | None:
+    async def find_tree(
+        self,
+        target: str,
+        *,
+        owner: str | None = None,
+        through: Callable[[Pages], Pages] = lambda pages: pages,
+    ) -> Tree | None:
         """The files that `OWNER:FOLDER/` or a glob means; None: it is the very name of one file.
+
+        Args:
+            through: what all pages of the list pass on their way.
 
         Raises: UsageError, NotFound, Ambiguous, LocalRefusal for absurdly many.
         """
         async with asyncio.TaskGroup() as asking:
-            pages = partial(self._answers.all_pages, tasks=asking)
+
+            def pages(query: Query) -> Pages:
+                return through(self._answers.all_pages(query, asking))
+
             try:
                 return await find_tree(target, owner, pages, self._is_online)
             except PeerError as error:

@@ -23,6 +23,14 @@ def is_tree_target(target: str) -> bool:
     return target.endswith("/") or not _WILDCARDS.isdisjoint(target)
 
 
+def with_owner(target: str, owner: str | None) -> tuple[str, str]:
+    """Whose it is as far as the target or the owner beside it says, and the rest of the target."""
+    if owner:
+        return owner, target
+    head, _, tail = target.partition(":")
+    return (head, tail) if head and tail else ("", target)
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A target without its owner; `text` is never empty and in Unicode's composed form."""
@@ -58,6 +66,11 @@ class Pattern:
     def is_name_of(self, path: str) -> bool:
         """Whether it is this file's own path or name, wildcards taken as plain characters."""
         return self.text in (path, path.rpartition("/")[2])
+
+    @property
+    def is_one_folder(self) -> bool:
+        """Whether it means the folder of this very name, and nothing else."""
+        return self.is_folder and not self.has_wildcards and bool(self.top)
 
     @property
     def cut(self) -> int:

@@ -62,6 +62,13 @@ async def _get_many(settings: Settings, view: TreeView, wish: Wish) -> TreeFinis
             tell_first_contact(peer, view.say)
             if wish.target.endswith("/"):
                 _check_one(wish)
+                return await peer.download_tree(
+                    wish.target,
+                    owner=wish.owner,
+                    directory=wish.directory,
+                    overwrite=wish.overwrite,
+                    on_event=view.show,
+                )
             # What fetching needs is loaded while the directory lists the files, page by page.
             loading = asyncio.get_running_loop().run_in_executor(None, _load_what_fetches)
             tree = await peer.find_tree(wish.target, owner=wish.owner)

@@ -7,6 +7,7 @@ contents come packed and large ones each by a download of its own.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -25,6 +26,7 @@ from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.disk.staging import Staging, disk_error
 from p2p_client.download.tree.disk.survey import Survey, survey
 from p2p_client.download.tree.disk.writer import Arrived, Watch, Writer
+from p2p_client.download.tree.early.head_start import HeadStart
 from p2p_client.download.tree.events import TreeEvent, TreeFinished, TreeStarted
 from p2p_client.download.tree.givers import Givers, LocateMany
 from p2p_client.download.tree.large import LargeContents, copied
@@ -48,6 +50,8 @@ TICK_SECONDS = 0.2
 MOST_NAMED = 20
 _EMPTY = blake3().digest()
 _EMPTY_AT_ONCE = 256
+FEW_COPIES = 16
+"""So many files of one content that came early are copied; more are cheaper to fetch once more."""
 _NO_CONTENT = -1
 
 
@@ -66,7 +70,7 @@ class TreeDownloader:
         *,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._locate = locate
+        self.locate = locate
         self._channels = channels
         self._settings = settings
         self._pace = pace
@@ -80,11 +84,15 @@ class TreeDownloader:
         *,
         overwrite: bool,
         on_event: Callable[[TreeEvent], None],
+        head: HeadStart | None = None,
     ) -> TreeFinished:
         """Brings the tree's files below `root`, which is made where only itself is missing.
 
         Files that fail do not stop the others: `failed_files` counts them, each is told. Cancelling
         keeps all that was verified.
+
+        Args:
+            head: what of it came already, out of sight.
 
         Raises:
             LocalRefusal: files that stand at their places are others (TargetExists), something else
@@ -92,6 +100,9 @@ class TreeDownloader:
             DiskFull, TransferFailed: the disk takes no more; what is there stays.
             DirectoryError: the first Locate failed.
         """
+        if head is not None and await head.end(tree):
+            places = [tree.place(file) for file in tree.files]
+            return await _Run(self, tree, places, head.staging, on_event, head).fetch()
         with ExitStack() as stack:
             ground = stack.enter_context(closing(Ground.open(root, overwrite=overwrite)))
             places = [tree.place(file) for file in tree.files]
@@ -126,7 +137,7 @@ class TreeDownloader:
                 asked.add(digest)
                 if known := givers.holdings(digest):
                     return known
-            return await self._locate([digest])
+            return await self.locate([digest])
 
         downloader = Downloader(
             locate,
@@ -138,7 +149,7 @@ class TreeDownloader:
         return LargeContents(run.files, run.places, contents, run.account, downloader)
 
     def givers(self, run: "_Run", contents: Sequence[Content]) -> Givers:
-        return Givers(run.files, contents, self._locate)
+        return Givers(run.files, contents, self.locate)
 
 
 class _Run:
@@ -151,8 +162,11 @@ class _Run:
         places: Sequence[str],
         staging: Staging,
         on_event: Callable[[TreeEvent], None],
+        head: HeadStart | None = None,
     ) -> None:
         self.files = tree.files
+        self._tree = tree
+        self._head = head
         self.places = places
         self._owner = owner
         self._staging = staging
@@ -160,22 +174,45 @@ class _Run:
         self._path = self._root / tree.top
         self._on_event = on_event
         self.account = Account(self.files, self.places, self._root, on_event)
-        self._began_at = time.monotonic()
+        self._began_at = time.monotonic() if head is None else head.began_at
         self._resumed_bytes = 0
         self._left_out: list[Unfit] = []
 
     async def fetch(self) -> TreeFinished:
         self._left_out = self._unfit()
         left_out = {item.at for item in self._left_out}
-        wanted = [at for at in range(len(self.files)) if at not in left_out]
-        found = await self._survey(wanted)
-        self._refuse(found)
-        there = set(found.right)
-        self._resumed_bytes = sum(self.files[at].size_bytes for at in there)
-        self.account.verified_bytes = self._resumed_bytes
-        self.account.files_done = len(there)
-        await self._fill([at for at in wanted if at not in there], found)
+        verified = _Verified()
+        watch = Watch(verified, self.account.named, self.account.unstorable)
+        if self._head is not None:
+            writer, early = self._head.adopted(self._tree, self.places, left_out, watch)
+            left_out.update(early)
+        else:
+            writer, early = Writer(self._staging, self.places, watch), []
+        try:
+            wanted = [at for at in range(len(self.files)) if at not in left_out]
+            found = await self._survey(wanted)
+            self._refuse(found)
+            self._count(found.right, early)
+            there = set(found.right)
+            writer.release()
+            missing = [at for at in wanted if at not in there]
+            await self._fill(missing, found.right, early, writer, verified)
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from None
+        finally:
+            await writer.close()
         return self._finished()
+
+    def _count(self, right: Sequence[int], early: Sequence[int]) -> None:
+        """What is there already, and what came early."""
+        account = self.account
+        self._resumed_bytes = sum(self.files[at].size_bytes for at in right)
+        early_bytes = sum(self.files[at].size_bytes for at in early)
+        account.verified_bytes = self._resumed_bytes + early_bytes
+        account.files_done = len(right)
+        if self._head is not None and self._head.source is not None:
+            account.tally.fetched(self._head.fetched_bytes)
+            account.tally.verified(self._head.source, early_bytes)
 
     # -- before a byte is fetched
 
@@ -209,44 +246,46 @@ class _Run:
 
     # -- while it comes
 
-    async def _fill(self, missing: Sequence[int], found: Survey) -> None:
+    async def _fill(
+        self,
+        missing: Sequence[int],
+        right: Sequence[int],
+        early: Sequence[int],
+        writer: Writer,
+        verified: "_Verified",
+    ) -> None:
         """Brings what is missing: out of the tree itself, or from others."""
-        account, watch = self.account, _Verified()
-        writer = Writer(self._staging, self.places, Watch(watch, account.named, account.unstorable))
-        try:
-            rest = await self._from_here(missing, found.right, writer)
-            contents = contents_of(self.files, rest)
-            small = [c for c in contents if c.size_bytes <= LARGEST_PACKED_BYTES]
-            large = [c for c in contents if c.size_bytes > LARGEST_PACKED_BYTES]
-            # Of a download there is something to keep before its end: its folder must have a name.
-            self._staging.ground.never_hide(
-                self.places[at].rpartition("/")[0] for content in large for at in content.files
-            )
-            givers = self._owner.givers(self, small + large)
-            if contents:
-                await givers.locate()
-            self._tell_started(len(found.right), givers)
-            packed = self._owner.small(self, small, givers)
-            watch.small = packed
-            singles = self._owner.large(self, large, givers)
-            async with asyncio.TaskGroup() as tasks:
-                ticker = tasks.create_task(self._tick(writer))
-                async with asyncio.TaskGroup() as lanes:
-                    lanes.create_task(packed.run(writer, self._owner.connect))
-                    lanes.create_task(singles.run(self._staging, writer))
-                ticker.cancel()
-            await writer.finish()
-        except BaseExceptionGroup as group:
-            raise _first_of(group) from None
-        finally:
-            await writer.close()
+        rest = await self._from_here(missing, right, early, writer)
+        contents = contents_of(self.files, rest)
+        small = [c for c in contents if c.size_bytes <= LARGEST_PACKED_BYTES]
+        large = [c for c in contents if c.size_bytes > LARGEST_PACKED_BYTES]
+        # Of a download there is something to keep before its end: its folder must have a name.
+        if large and early:
+            await writer.name_all()
+        self._staging.ground.never_hide(
+            self.places[at].rpartition("/")[0] for content in large for at in content.files
+        )
+        givers = self._owner.givers(self, small + large)
+        if contents:
+            await givers.locate()
+        self._tell_started(len(right), givers)
+        packed = self._owner.small(self, small, givers)
+        verified.small = packed
+        singles = self._owner.large(self, large, givers)
+        async with asyncio.TaskGroup() as tasks:
+            ticker = tasks.create_task(self._tick(writer))
+            async with asyncio.TaskGroup() as lanes:
+                lanes.create_task(packed.run(writer, self._owner.connect))
+                lanes.create_task(singles.run(self._staging, writer))
+            ticker.cancel()
+        await writer.finish()
 
     async def _from_here(
-        self, missing: Sequence[int], right: Sequence[int], writer: Writer
+        self, missing: Sequence[int], right: Sequence[int], early: Sequence[int], writer: Writer
     ) -> list[int]:
         """Writes what needs nobody: empty files, and contents that stand elsewhere in the tree.
         Answers the others."""
-        there = {self.files[at].digest: at for at in right}
+        there = self._origins(missing, right, early)
         empty: list[int] = []
         rest: list[int] = []
         for at in missing:
@@ -259,6 +298,16 @@ class _Run:
             some = empty[first : first + _EMPTY_AT_ONCE]
             await writer.put([Arrived(_NO_CONTENT, _EMPTY, some, b"")])
         return rest
+
+    def _origins(
+        self, missing: Sequence[int], right: Sequence[int], early: Sequence[int]
+    ) -> dict[bytes, int]:
+        """A file for each content that others can be copied from."""
+        there = {self.files[at].digest: at for at in early}
+        if there:
+            copies = Counter(self.files[at].digest for at in missing)
+            there = {digest: at for digest, at in there.items() if copies[digest] <= FEW_COPIES}
+        return there | {self.files[at].digest: at for at in right}
 
     async def _copy(self, origin: int, at: int, writer: Writer) -> bool:
         """False: it has to be fetched, and what is wrong with its place is seen then.
@@ -287,6 +336,8 @@ class _Run:
 
     def _tell_started(self, resumed_files: int, givers: Givers) -> None:
         account = self.account
+        early = self._head.source if self._head is not None else None
+        users = givers.users if early is None else (early.user, *givers.users)
         self._on_event(
             TreeStarted(
                 self._path,
@@ -294,7 +345,7 @@ class _Run:
                 account.size_bytes,
                 resumed_files,
                 self._resumed_bytes,
-                givers.users,
+                tuple(dict.fromkeys(users)),
             )
         )
         for item in self._left_out:

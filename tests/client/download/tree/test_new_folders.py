@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -276,3 +277,42 @@ async def test_a_full_disk_leaves_no_hidden_folder(
             await trees.fetch(trees.tree(FILES), tmp_path)
 
     assert not list(tmp_path.iterdir())
+
+
+MANY = {f"tree/sub/{at}": b"%d" % at for at in range(20)}
+
+
+def synced_by(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The folders that are made durable one by one at the end, relative to the root."""
+    found: set[str] = set()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: found.add(os.readlink(f"/proc/self/fd/{fd}")))
+        staging.ground.sync_folders()
+    return {os.path.relpath(path, staging.ground.root) for path in found}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="syncfs is Linux's")
+def test_folders_that_were_synced_with_their_disk_are_not_synced_one_by_one(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, folders = written(staging, MANY), staging.ground.close_new()
+    staging.sync(batch)
+    late = written(staging, {"tree/sub/late": b"1"})
+    staging.publish(batch, folders)
+
+    assert synced_by(staging, monkeypatch) == {".", "tree"}
+    staging.publish(late, [])
+    assert synced_by(staging, monkeypatch) == {"tree/sub"}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="syncfs is Linux's")
+def test_a_sync_that_failed_leaves_no_folder_out(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, folders = written(staging, MANY), staging.ground.close_new()
+    monkeypatch.setattr(staging, "_syncfs", lambda _: -1)
+    with pytest.raises(OSError, match=""):
+        staging.sync(batch)
+    staging.publish(batch, folders)
+
+    assert synced_by(staging, monkeypatch) == {".", "tree", "tree/sub"}

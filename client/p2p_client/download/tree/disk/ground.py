@@ -11,7 +11,8 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TypeVar
 
@@ -253,8 +254,22 @@ class Ground:
             raise
         return list(found.values())
 
+    @contextlib.contextmanager
+    def settling(self, folders: AbstractSet[str]) -> Iterator[None]:
+        """While their disks are synced whole: the names given in these folders before are durable
+        then."""
+        with self._guard:
+            settled = self._changed & folders
+            self._changed -= settled
+        try:
+            yield
+        except BaseException:
+            with self._guard:
+                self._changed |= settled
+            raise
+
     def sync_folders(self) -> None:
-        """Makes the names given since the last time durable, one folder at a time. A folder that
+        """Makes the names durable that nothing else has, one folder at a time. A folder that
         somebody has moved away is left alone. Raises OSError."""
         with self._guard:
             changed, self._changed = self._changed, set()

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from blake3 import blake3
 
@@ -104,21 +104,25 @@ class Staging:
     def sync(self, written: Sequence[tuple[str, str]]) -> None:
         """Makes files durable, each known by its name and its place. Raises OSError."""
         if self._syncfs is not None and len(written) > FEW:
-            disks = self.ground.disks_of({place.rpartition("/")[0] for _, place in written})
-            try:
-                for fd in disks:
-                    if self._syncfs(fd):
-                        code = ctypes.get_errno()
-                        raise OSError(code, os.strerror(code))
-            finally:
-                for fd in disks:
-                    os.close(fd)
+            folders = {place.rpartition("/")[0] for _, place in written}
+            with self.ground.settling(folders):
+                self._sync_disks(self.ground.disks_of(folders), self._syncfs)
             return
         for name, place in written:
             fd = self.ground.open_beside(name, place)
             try:
                 os.fsync(fd)
             finally:
+                os.close(fd)
+
+    def _sync_disks(self, disks: Sequence[int], syncfs: Callable[[int], int]) -> None:
+        try:
+            for fd in disks:
+                if syncfs(fd):
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
+        finally:
+            for fd in disks:
                 os.close(fd)
 
     def publish(

@@ -46,12 +46,20 @@ class Watch:
 
 
 class Writer:
-    """Run it beside those who `put`; `finish` when all is put."""
+    """Run it beside those who `put`; `finish` when all is put.
 
-    def __init__(self, staging: Staging, places: Sequence[str], watch: Watch) -> None:
+    Args:
+        places: of each file, by its index; may grow.
+        hold: nothing gets its name before `release`.
+    """
+
+    def __init__(
+        self, staging: Staging, places: Sequence[str], watch: Watch, *, hold: bool = False
+    ) -> None:
         self._staging = staging
         self._places = places
         self._watch = watch
+        self._is_held = hold
         self._thread = ThreadPoolExecutor(1, "p2p-tree")
         self._syncing = ThreadPoolExecutor(1, "p2p-tree-sync")
         self._written: list[tuple[str, int]] = []  # temporary name, file
@@ -85,6 +93,32 @@ class Writer:
     def add(self, name: str, file: int) -> None:
         """A file that was written in another way, and verified."""
         self._written.append((name, file))
+
+    def adopt(
+        self, numbers: Sequence[int | None], places: Sequence[str], watch: Watch
+    ) -> list[int]:
+        """Files have other numbers and places from now on, those of None are removed; nobody may
+        be writing. Answers the new numbers of what is written."""
+        kept: list[tuple[str, int]] = []
+        for name, file in self._written:
+            number = numbers[file]
+            if number is None:
+                self._staging.discard(name, self._places[file])
+            else:
+                kept.append((name, number))
+        self._written, self._places, self._watch = kept, places, watch
+        return [file for _, file in kept]
+
+    def release(self) -> None:
+        """What is verified may get its name."""
+        self._is_held = False
+        self._named_at = asyncio.get_running_loop().time()
+
+    async def name_all(self) -> None:
+        """Names what is written so far."""
+        async with self._writing:
+            await self._name()
+            await self._settle()
 
     async def name_in_time(self) -> None:
         """Names what has waited for long; to be called now and then."""
@@ -127,9 +161,7 @@ class Writer:
 
     async def finish(self) -> None:
         """Names all that is written, and makes the names durable. Raises DiskFull, …"""
-        async with self._writing:
-            await self._name()
-            await self._settle()
+        await self.name_all()
         loop = asyncio.get_running_loop()
         try:
             await settled(loop.run_in_executor(self._syncing, self._staging.ground.sync_folders))
@@ -137,8 +169,11 @@ class Writer:
             raise disk_error(self._staging.ground, error) from None
 
     async def close(self) -> None:
-        """Names what was verified, whatever has happened. Takes as long as a batch does, also for
-        one who is cancelled: until then its threads work below the ground."""
+        """Names what was verified, whatever has happened; removes it where names are held back.
+
+        Takes as long as a batch does, also for one who is cancelled: until then its threads work
+        below the ground. Again does nothing.
+        """
         if self._naming is not None:  # failed, or nobody asked how it went
             self._naming.add_done_callback(lambda done: done.cancelled() or done.exception())
         await outlasted(asyncio.get_running_loop().run_in_executor(None, self._close_here))
@@ -149,12 +184,18 @@ class Writer:
         if self._putting is not None and self._putting.exception() is None:
             # Its `put` was cancelled: these would be left under names that nobody knows.
             self._written += self._putting.result().written
+        self._putting = None
         batch = self._take()
+        if self._is_held:
+            self._staging.drop(batch.places, batch.folders)
+            return
         with contextlib.suppress(PeerError):  # the one that brought us here is to be told
             self._sync_here(batch)
             self._publish_here(batch)
 
     def _is_batch(self) -> bool:
+        if self._is_held:
+            return False
         waited = asyncio.get_running_loop().time() - self._named_at
         return (
             len(self._written) >= BATCH_FILES

@@ -1,0 +1,1 @@
+"""What of a folder comes before all of it is listed."""
