@@ -1,6 +1,6 @@
 """The values that travel between the peer's parts: plain, frozen, free of protobuf and I/O.
 
-`net/wire.py` turns protobuf messages into these and back; nothing else sees protobuf.
+`net/directory/from_wire.py` and `to_wire.py` turn what the directory says into these and back.
 """
 
 from collections.abc import Sequence
