@@ -10,12 +10,26 @@ import argparse
 import asyncio
 import logging
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from tests.conformance.rules import beyond, getting, serving, sharing, swarming
 from tests.conformance.rules.book import RULES, Outcome, try_all
 
 assert all((beyond, getting, serving, sharing, swarming)), "imported for their rules"
+
+
+def command_of(text: str) -> tuple[str, ...]:
+    """The program by its whole path, for it is started in another folder.
+
+    Raises ValueError when there is no such program.
+    """
+    program, *arguments = shlex.split(text) or [""]
+    found = shutil.which(program)
+    if found is None:
+        raise ValueError(f"there is no program {program!r}")
+    return (str(Path(found).absolute()), *arguments)
 
 
 def main() -> None:
@@ -27,7 +41,10 @@ def main() -> None:
     parser.add_argument("-v", action="store_true", dest="verbose", help="all that a program said")
     arguments = parser.parse_args()
     given = {"share": arguments.share, "get": arguments.get}
-    commands = {side: tuple(shlex.split(command)) for side, command in given.items() if command}
+    try:
+        commands = {side: command_of(text) for side, text in given.items() if text}
+    except ValueError as error:
+        parser.error(str(error))
     if not commands:
         parser.error("nothing to try: name a command with --share or --get")
     logging.disable()  # what a played server thinks of a client is in the outcome
