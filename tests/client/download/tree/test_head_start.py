@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.fake_source import digest_of
-from tests.support.tree_sources import WHEN, Trees, TreeSource, on_disk, trees_from
+from tests.support.sources.fake import digest_of
+from tests.support.sources.trees import WHEN, Trees, TreeSource, on_disk, trees_from
 
 from p2p_client.download.tree.disk.staging import Staging, staging_names
 from p2p_client.download.tree.early import wanted
@@ -20,7 +20,7 @@ from p2p_client.download.tree.events import TreeFinished
 from p2p_client.download.tree.fetch import TreeDownloader
 from p2p_client.errors import Ambiguous, DiskFull, TargetExists
 from p2p_client.models import ListedPeer, ListedResource, Resource
-from p2p_client.pace import Pace
+from p2p_client.transfer.pace import Pace
 
 MIB = 1 << 20
 FILES = {f"tree/{n % 7}/file-{n}.txt": f"content {n}".encode() * 9 for n in range(300)}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.support.sources.trees import TreeSource, on_disk, trees_from
 
+from p2p_client.download.place.rename import rename_without_clobbering
 from p2p_client.download.tree.disk import ground
 from p2p_client.download.tree.disk.ground import MOST_FOLDERS_HELD, Ground
 from p2p_client.download.tree.disk.staging import Staging
@@ -184,7 +185,7 @@ def test_a_folder_whose_name_the_disk_cannot_have_leaves_nothing_hidden(
     tmp_path: Path, staging: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `a:b` on FAT, where its hidden name is a good one."""
-    rename = ground.rename_without_clobbering
+    rename = rename_without_clobbering
 
     def renamed(old: str, new: str, folder_fd: int, to_folder_fd: int | None = None) -> None:
         if new == "tree":
