@@ -6,8 +6,9 @@ Promises:
     read back from disk. So the end does not read it all again.
     The journal never claims more than what was made durable before.
 
-Hashing and disk happen in `threads`; memory is bounded by three batches a stream. Whoever uses this
-keeps two streams from being in one piece at once.
+Hashing and disk happen in `threads`; memory is bounded by three batches a stream, and a few more of
+all streams together (`writer.py`). Whoever uses this keeps two streams from being in one piece at
+once.
 """
 
 import asyncio

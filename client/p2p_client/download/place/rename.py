@@ -32,7 +32,12 @@ def rename_without_clobbering(
         with contextlib.suppress(FileNotFoundError):
             os.stat(new, dir_fd=to_fd, follow_symlinks=False)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        os.rename(old, new, src_dir_fd=folder_fd, dst_dir_fd=to_fd)
+        try:
+            os.rename(old, new, src_dir_fd=folder_fd, dst_dir_fd=to_fd)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:  # a folder appeared meanwhile
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+            raise
     else:
         os.unlink(old, dir_fd=folder_fd)
 

@@ -79,6 +79,7 @@ class SqliteStore:
 
     async def open(self) -> None:
         self._zones = Zones()  # numbers of rows are good for one opening
+        self._is_placing = False  # what was to go on when it was closed is forgotten
         await self._writer.start()
         try:
             await self._mover.start()

@@ -13,7 +13,6 @@ import pytest
 from tests.support.sources.trees import TreeSource, on_disk, trees_from
 
 from p2p_client.download.place.rename import rename_without_clobbering
-from p2p_client.download.tree.disk import ground
 from p2p_client.download.tree.disk.ground import MOST_FOLDERS_HELD, Ground
 from p2p_client.download.tree.disk.staging import Staging
 
@@ -181,6 +180,31 @@ def test_a_hidden_folder_that_somebody_removed_costs_what_was_in_it_alone(
     assert visible(tmp_path) == {"other/d": b"4"}
 
 
+def test_where_renaming_can_replace_a_folder_that_appears_meanwhile_keeps_its_files(
+    tmp_path: Path, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system without RENAME_NOREPLACE (NFS): it is looked at, and then renamed."""
+    batch = written(staging, FILES)
+    rename = os.rename
+
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def late(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if new == "tree":
+            (tmp_path / "tree").mkdir()
+            (tmp_path / "tree/a").write_bytes(b"mine")
+        rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr("p2p_client.download.place.rename._renameat2", unsupported)
+    monkeypatch.setattr(os, "rename", late)
+    outcomes = staging.publish(batch, staging.ground.close_new())
+
+    assert [outcome is None for outcome in outcomes] == [False, True, True, True]
+    staging.close()
+    assert on_disk(tmp_path) == FILES | {"tree/a": b"mine"}
+
+
 def test_a_folder_whose_name_the_disk_cannot_have_leaves_nothing_hidden(
     tmp_path: Path, staging: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +216,8 @@ def test_a_folder_whose_name_the_disk_cannot_have_leaves_nothing_hidden(
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         rename(old, new, folder_fd, to_folder_fd)
 
-    monkeypatch.setattr(ground, "rename_without_clobbering", renamed)
+    where = "p2p_client.download.tree.disk.ground.rename_without_clobbering"
+    monkeypatch.setattr(where, renamed)
     first, folders = written(staging, FILES), staging.ground.close_new()
     second = written(staging, {"tree/e": b"5", "tree/new/f": b"6", "other/g": b"7"})
 

@@ -235,3 +235,16 @@ async def test_who_queries_has_rows_placed(store: SqliteStore) -> None:
             await asyncio.sleep(0.01)
 
     assert await paths(store, COMMON, PAGE) == sorted(names)
+
+
+async def test_a_store_that_was_closed_while_placing_places_again(store: SqliteStore) -> None:
+    names = shuffled("a", 300)
+    await sharing(store, *map(a_resource, names))
+    store._is_placing = True  # its next slice waited, and was refused by the lane that stops
+    await store.close()
+    await store.open()
+
+    async with asyncio.timeout(60):
+        while (known := store._zones.placed) is None or known.last < len(names):
+            await paths(store, COMMON, PAGE)
+            await asyncio.sleep(0.01)
