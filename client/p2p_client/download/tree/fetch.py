@@ -260,7 +260,7 @@ class _Run:
         small = [c for c in contents if c.size_bytes <= LARGEST_PACKED_BYTES]
         large = [c for c in contents if c.size_bytes > LARGEST_PACKED_BYTES]
         # Of a download there is something to keep before its end: its folder must have a name.
-        if large and early:
+        if large and self._head is not None:
             await writer.name_all()
         self._staging.ground.never_hide(
             self.places[at].rpartition("/")[0] for content in large for at in content.files

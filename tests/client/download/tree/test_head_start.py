@@ -12,6 +12,8 @@ import pytest
 from tests.support.sources.fake import digest_of
 from tests.support.sources.trees import WHEN, Trees, TreeSource, on_disk, trees_from
 
+from p2p_client.download.place.place import Place
+from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.disk.staging import Staging, staging_names
 from p2p_client.download.tree.early import wanted
 from p2p_client.download.tree.early.head_start import HeadStart, Pages, head_start
@@ -153,6 +155,41 @@ async def test_a_file_that_clashes_with_a_later_folder_is_removed(tmp_path: Path
         assert trees.failed == {"x": "NAME_CLASHES"}
 
 
+@pytest.mark.parametrize("rest", [{}, {"tree/z": b"small"}])
+async def test_where_all_that_came_early_is_removed_the_rest_is_not_left_out_of_sight(
+    tmp_path: Path, rest: dict[str, bytes]
+) -> None:
+    large = bytes(2 * MIB)
+    files = {"tree/x": b"a file", "tree/x/large": large, **rest}
+    async with trees_from(TreeSource("alice", tuple(files.values()))) as trees:
+        first = {"tree/x": b"a file"}
+        later = {path: content for path, content in files.items() if path not in first}
+        done = await fetch(trees, [first, later], tmp_path, all_there(tmp_path, (b"a file",)))
+
+        assert on_disk(tmp_path) == later
+        assert done.failed_files == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["tree"]
+
+
+async def test_the_part_file_of_a_large_one_is_never_out_of_sight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, seen, place = bytes(2 * MIB), list[bool](), Ground.place
+
+    def place_seen(self: Ground, where: str) -> Place:
+        found = place(self, where)
+        seen.append(os.path.samestat(os.fstat(found.folder_fd), (tmp_path / "tree/x").stat()))
+        return found
+
+    monkeypatch.setattr(Ground, "place", place_seen)
+    files = {"tree/x": b"a file", "tree/x/large": large}
+    async with trees_from(TreeSource("alice", tuple(files.values()))) as trees:
+        first, later = {"tree/x": b"a file"}, {"tree/x/large": large}
+        await fetch(trees, [first, later], tmp_path, all_there(tmp_path, (b"a file",)))
+
+    assert seen == [True]
+
+
 async def test_where_the_folder_is_there_nothing_comes_early(tmp_path: Path) -> None:
     first, second = halves(FILES)
     for path, content in first.items():
@@ -246,10 +283,15 @@ async def test_a_disk_that_takes_no_more_is_told_and_nothing_is_left(
         written.append(place)
         return write(self, data, place)
 
+    async def full() -> None:
+        async with asyncio.timeout(30):
+            while len(written) < 40:
+                await asyncio.to_thread(time.sleep, 0.01)
+
     monkeypatch.setattr(Staging, "write", write_some)
     async with trees_from(TreeSource("alice", ALL)) as trees:
         with pytest.raises(DiskFull):
-            await fetch(trees, [FILES], tmp_path)
+            await fetch(trees, [FILES, {}], tmp_path, full)
 
         assert not on_disk(tmp_path)
         assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]

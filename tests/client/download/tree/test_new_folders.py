@@ -1,5 +1,6 @@
 """New folders of a tree: hidden until all that is in them is durable; nobody's is taken over."""
 
+import ctypes
 import errno
 import os
 import shutil
@@ -336,8 +337,13 @@ def test_a_sync_that_failed_leaves_no_folder_out(
     staging: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch, folders = written(staging, MANY), staging.ground.close_new()
-    monkeypatch.setattr(staging, "_syncfs", lambda _: -1)
-    with pytest.raises(OSError, match=""):
+
+    def failing(_: int) -> int:
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    monkeypatch.setattr(staging, "_syncfs", failing)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         staging.sync(batch)
     staging.publish(batch, folders)
 

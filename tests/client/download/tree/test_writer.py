@@ -1,6 +1,8 @@
 """A tree's writer that is cancelled in the middle of a batch, and what earlier runs left."""
 
 import asyncio
+import errno
+import os
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
@@ -46,6 +48,31 @@ async def test_what_was_verified_gets_its_name_and_nothing_temporary_is_left(
 
     names = {path.name: path.read_bytes() for path in (tmp_path / "tree").iterdir()}
     assert names == {"a": b"x0", "b": b"x1"}
+
+
+class RefusingStaging(Staging):
+    """The disk makes a file, and takes nothing for it."""
+
+    def write(self, data: bytes, place: str) -> str:
+        self.discard(super().write(data, place), place)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+async def test_a_new_folder_whose_files_all_failed_is_removed(tmp_path: Path) -> None:
+    failed, places = list[int](), ["tree/a", "tree/sub/b"]
+    watch = Watch(lambda *_: None, lambda _: None, lambda file, _: failed.append(file))
+    arrived = [Arrived(at, blake3(b"x").digest(), [at], b"x") for at in range(2)]
+    with (
+        closing(Ground.open(tmp_path / "to", overwrite=False)) as ground,
+        closing(RefusingStaging.open(ground, "anna:tree", places)) as staging,
+    ):
+        writer = Writer(staging, places, watch)
+        await writer.put(arrived)
+        await writer.finish()
+        await writer.close()
+
+    assert failed == [0, 1]
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_name_that_an_earlier_run_left_is_passed_over(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Writer:
         await self._settle()
         batch = self._take()
         self._named_at = asyncio.get_running_loop().time()
-        if batch.files:
+        if batch.files or batch.folders:
             loop = asyncio.get_running_loop()
             self._naming = loop.run_in_executor(self._syncing, self._name_here, batch)
 
@@ -235,6 +235,9 @@ class Writer:
             raise disk_error(self._staging.ground, error) from None
 
     def _publish_here(self, batch: "_Batch") -> list[tuple[int, OSError | None]]:
+        if not batch.files:  # all that was to come into them failed, or is not wanted any more
+            self._staging.drop((), batch.folders)
+            return []
         outcomes = self._staging.publish(batch.places, batch.folders)
         return list(zip(batch.files, outcomes, strict=True))
 
