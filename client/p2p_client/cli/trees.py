@@ -98,7 +98,7 @@ def tree_line(done: TreeFinished) -> str:
     resumed = f", {show_size(done.resumed_bytes)} were here before" if done.resumed_bytes else ""
     sources = f" from {', '.join(done.sources)}" if done.sources else ""
     return (
-        f"{done.path}  {_files(count)}, {show_size(done.size_bytes)} in "
+        f"{done.path}  {files_of(count)}, {show_size(done.size_bytes)} in "
         f"{show_seconds(done.seconds)} ({show_rate(done.fetched_bytes, done.seconds)}{resumed})"
         f"{sources}"
     )
@@ -109,14 +109,14 @@ def failure_of(done: TreeFinished, failed: Sequence[FileFailed]) -> TransferFail
     named = "; ".join(f"{event.path}: {event.message}" for event in failed)
     more = done.failed_files - len(failed)
     return TransferFailed(
-        f"{done.failed_files:,} of {_files(done.files)} could not be had: {named}"
+        f"{done.failed_files:,} of {files_of(done.files)} could not be had: {named}"
         f"{f'; and {more:,} more' if more > 0 else ''}; the others are there, run the same "
         "command again for the rest",
         reason="FILES_FAILED",
     )
 
 
-def _files(count: int) -> str:
+def files_of(count: int) -> str:
     return f"{count:,} file{'' if count == 1 else 's'}"
 
 
@@ -138,7 +138,7 @@ class TreeView(TransferView):
             case TreeStarted():
                 self.started = True
                 if self._bar is not None:
-                    name = f"{event.path.name or event.path} ({_files(event.files)})"
+                    name = f"{event.path.name or event.path} ({files_of(event.files)})"
                     self._name = name
                     self._bar.start(name, event.resumed_bytes, event.size_bytes)
             case TreeProgress():

@@ -9,7 +9,7 @@ from p2p_client.cli.failures import Stopped
 from p2p_client.cli.render import Output
 from p2p_client.cli.run import run, tell_first_contact
 from p2p_client.cli.sizes import show_size
-from p2p_client.cli.trees import TreeView, failure_of, file_record, tree_line
+from p2p_client.cli.trees import TreeView, failure_of, file_record, files_of, tree_line
 from p2p_client.config import Settings
 from p2p_client.download.place.names import safe_name
 from p2p_client.download.tree.events import TreeFinished
@@ -134,7 +134,7 @@ def _show_tree(output: Output, tree: Tree, folder: Path) -> None:
         for file in tree.files
     ]
     _show_rows(output, rows)
-    output.hint(f"{len(tree.files):,} files, {show_size(tree.size_bytes)}; nothing was fetched")
+    output.hint(f"{files_of(len(tree.files))}, {show_size(tree.size_bytes)}; nothing was fetched")
 
 
 def _show_rows(output: Output, rows: list[tuple[str, str]]) -> None:
