@@ -49,7 +49,7 @@ async def test_thousands_of_folders_are_watched_in_groups(tmp_path: Path) -> Non
         await until(lambda: told >= set(map(str, folders)))
         for folder in (folders[0], folders[1_500], folders[-1]):
             (folder / "f").touch()
-            await until(partial(told.__contains__, str(folder / "f")), within_seconds=2)
+            await until(partial(told.__contains__, str(folder / "f")), within_seconds=10)
 
         # A new folder is taken in, and nothing is lost of the group that takes it in.
         told.clear()
@@ -57,16 +57,16 @@ async def test_thousands_of_folders_are_watched_in_groups(tmp_path: Path) -> Non
         new.mkdir()
         put(wanted, new)
         (folders[-1] / "g").touch()
-        await until(lambda: {str(new), str(folders[-1] / "g")} <= told, within_seconds=2)
+        await until(lambda: {str(new), str(folders[-1] / "g")} <= told, within_seconds=10)
         assert str(folders[-1]) not in told
         (new / "f").touch()
-        await until(lambda: str(new / "f") in told, within_seconds=2)
+        await until(lambda: str(new / "f") in told, within_seconds=10)
 
         # Most go, and what is left is still watched.
         for folder in folders[10:]:
             drop(wanted, folder)
         (folders[5] / "f").touch()
-        await until(lambda: str(folders[5] / "f") in told, within_seconds=2)
+        await until(lambda: str(folders[5] / "f") in told, within_seconds=10)
     assert told.troubles == []
 
 
@@ -81,8 +81,13 @@ async def test_a_folder_in_the_place_of_another_is_watched_anew(tmp_path: Path) 
         told.clear()
         put(wanted, folder)
         await until(lambda: str(folder) in told)
-        (folder / "f").touch()
-        await until(lambda: str(folder / "f") in told, within_seconds=2)
+
+        def touched() -> bool:
+            # Again and again: what was told may be the end of the old one, still watched then.
+            (folder / "f").touch()
+            return str(folder / "f") in told
+
+        await until(touched)
 
 
 async def test_a_name_that_is_no_text_has_the_folders_looked_at_again(tmp_path: Path) -> None:
@@ -92,9 +97,9 @@ async def test_a_name_that_is_no_text_has_the_folders_looked_at_again(tmp_path: 
         await until(lambda: str(tmp_path) in told)
         told.clear()
         os.mknod(os.fsencode(tmp_path) + b"/\xff")
-        await until(lambda: str(tmp_path) in told, within_seconds=2)
+        await until(lambda: str(tmp_path) in told, within_seconds=10)
         (tmp_path / "f").touch()
-        await until(lambda: str(tmp_path / "f") in told, within_seconds=2)
+        await until(lambda: str(tmp_path / "f") in told, within_seconds=10)
 
 
 async def test_folders_that_are_gone_or_unnameable_do_not_keep_others_from_being_watched(
@@ -107,7 +112,7 @@ async def test_folders_that_are_gone_or_unnameable_do_not_keep_others_from_being
     async with watching(wanted) as told:
         await until(lambda: str(tmp_path) in told)
         (tmp_path / "f").touch()
-        await until(lambda: str(tmp_path / "f") in told, within_seconds=2)
+        await until(lambda: str(tmp_path / "f") in told, within_seconds=10)
 
 
 def test_two_roots_that_meet_in_one_folder_are_both_told() -> None:
