@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 from tests.support.sources.fake import digest_of
 from tests.support.sources.trees import WHEN, Trees, TreeSource, on_disk, trees_from
 
+from p2p_client.download.tree.disk import writer
 from p2p_client.download.tree.disk.staging import Staging, staging_names
 from p2p_client.download.tree.early import wanted
 from p2p_client.download.tree.early.head_start import HeadStart, Pages, head_start
@@ -26,7 +28,7 @@ MIB = 1 << 20
 FILES = {f"tree/{n % 7}/file-{n}.txt": f"content {n}".encode() * 9 for n in range(300)}
 ALL = tuple(FILES.values())
 FOLDER = Folder("alice", "tree/", 0, "tree")
-Meanwhile = Callable[[], Awaitable[None]]
+Meanwhile = Callable[[HeadStart], Awaitable[None]]
 
 
 def listed(peer: ListedPeer, files: dict[str, bytes]) -> list[ListedResource]:
@@ -63,7 +65,7 @@ async def fetch(
     async def listing() -> Pages:
         for number, page in enumerate(pages):
             if number == 1 and meanwhile is not None:
-                await meanwhile()
+                await meanwhile(head)
             yield listed(peer, page)
 
     async with begun(trees, root) as head:
@@ -81,7 +83,7 @@ async def fetch(
 def all_there(root: Path, contents: Sequence[bytes]) -> Meanwhile:
     """Waits until all of these stand somewhere below the root."""
 
-    async def wait() -> None:
+    async def wait(_: HeadStart) -> None:
         async with asyncio.timeout(30):
             while not set(contents) <= set(on_disk(root).values()):
                 await asyncio.to_thread(time.sleep, 0.01)
@@ -92,8 +94,8 @@ def all_there(root: Path, contents: Sequence[bytes]) -> Meanwhile:
 async def test_files_come_out_of_sight_while_the_list_still_comes(tmp_path: Path) -> None:
     first, second = halves(FILES)
 
-    async def seen() -> None:
-        await all_there(tmp_path, tuple(first.values()))()
+    async def seen(head: HeadStart) -> None:
+        await all_there(tmp_path, tuple(first.values()))(head)
         assert not (tmp_path / "tree").exists()
         assert all(path.startswith(".") for path in on_disk(tmp_path))
 
@@ -109,8 +111,8 @@ async def test_files_come_out_of_sight_while_the_list_still_comes(tmp_path: Path
 async def test_a_list_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     root = tmp_path / "new"
 
-    async def refuse() -> None:
-        await all_there(root, tuple(halves(FILES)[0].values()))()
+    async def refuse(head: HeadStart) -> None:
+        await all_there(root, tuple(halves(FILES)[0].values()))(head)
         raise Ambiguous("two states of one tree", [])
 
     async with trees_from(TreeSource("alice", ALL)) as trees:
@@ -123,8 +125,8 @@ async def test_a_list_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
 async def test_one_that_is_cancelled_while_the_list_comes_leaves_nothing(tmp_path: Path) -> None:
     came, first_page = asyncio.Event(), halves(FILES)[0]
 
-    async def for_ever() -> None:
-        await all_there(tmp_path, tuple(first_page.values()))()
+    async def for_ever(head: HeadStart) -> None:
+        await all_there(tmp_path, tuple(first_page.values()))(head)
         came.set()
         await asyncio.Event().wait()
 
@@ -153,13 +155,20 @@ async def test_a_file_that_clashes_with_a_later_folder_is_removed(tmp_path: Path
         assert trees.failed == {"x": "NAME_CLASHES"}
 
 
+async def no_more(head: HeadStart) -> None:
+    """Waits until the head start has ended by itself, while the list still comes."""
+    assert head._running is not None
+    async with asyncio.timeout(30):
+        await asyncio.wait({head._running})
+
+
 async def test_where_the_folder_is_there_nothing_comes_early(tmp_path: Path) -> None:
     first, second = halves(FILES)
     for path, content in first.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     async with trees_from(TreeSource("alice", ALL)) as trees:
-        done = await fetch(trees, [first, second], tmp_path)
+        done = await fetch(trees, [first, second], tmp_path, no_more)
 
         assert on_disk(tmp_path) == FILES
         assert sorted(trees.sources[0].given) == sorted(second.values())
@@ -172,7 +181,7 @@ async def test_another_file_in_the_way_is_refused_before_a_byte_comes(tmp_path: 
     (tmp_path / path).write_bytes(b"mine")
     async with trees_from(TreeSource("alice", ALL)) as trees:
         with pytest.raises(TargetExists):
-            await fetch(trees, halves(FILES), tmp_path)
+            await fetch(trees, halves(FILES), tmp_path, no_more)
 
         assert on_disk(tmp_path) == {path: b"mine"}
         assert not trees.sources[0].given
@@ -182,8 +191,8 @@ async def test_a_folder_that_appears_meanwhile_is_not_written_over(tmp_path: Pat
     path, other = next(iter(FILES)), "tree/mine"
     first, second = halves(FILES)
 
-    async def appear() -> None:
-        await all_there(tmp_path, tuple(first.values()))()
+    async def appear(head: HeadStart) -> None:
+        await all_there(tmp_path, tuple(first.values()))(head)
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_bytes(b"mine")
         (tmp_path / other).write_bytes(b"mine too")
@@ -246,16 +255,42 @@ async def test_a_disk_that_takes_no_more_is_told_and_nothing_is_left(
         written.append(place)
         return write(self, data, place)
 
+    async def full(_: HeadStart) -> None:
+        async with asyncio.timeout(30):
+            while len(written) < 40:
+                await asyncio.to_thread(time.sleep, 0.01)
+
     monkeypatch.setattr(Staging, "write", write_some)
     async with trees_from(TreeSource("alice", ALL)) as trees:
         with pytest.raises(DiskFull):
-            await fetch(trees, [FILES], tmp_path)
+            await fetch(trees, halves(FILES), tmp_path, full)
 
         assert not on_disk(tmp_path)
         assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
         monkeypatch.undo()
         await fetch(trees, [FILES], tmp_path)
         assert on_disk(tmp_path) == FILES
+
+
+async def test_a_disk_that_fails_while_names_are_held_back_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def fail(self: Staging, places: object) -> None:
+        tried.set()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def flushed(_: HeadStart) -> None:
+        assert await asyncio.to_thread(tried.wait, 30)
+
+    monkeypatch.setattr(writer, "BATCH_FILES", 32)
+    monkeypatch.setattr(Staging, "flush", fail)
+    async with trees_from(TreeSource("alice", ALL)) as trees:
+        done = await fetch(trees, halves(FILES), tmp_path, flushed)
+
+        assert on_disk(tmp_path) == FILES  # the disk was well again: all of it came anew
+        assert not done.failed_files
 
 
 async def test_what_a_killed_one_left_is_swept(tmp_path: Path) -> None:
