@@ -261,7 +261,8 @@ class Peer(Finder):
     ) -> TreeFinished:
         """Fetches all files of a tree below `directory` (here), with their relative paths.
 
-        Files that could not be had are told by events and counted in what is returned.
+        Files that could not be had are told by events and counted in what is returned. A target
+        that is a new folder begins to come, out of sight, while the directory still lists it.
 
         Raises:
             UsageError, NotFound, Ambiguous: `target` means no tree, or several.

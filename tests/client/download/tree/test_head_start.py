@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from tests.support.sources.fake import digest_of
 from tests.support.sources.trees import WHEN, Trees, TreeSource, on_disk, trees_from
 
 from p2p_client.download.place.place import Place
+from p2p_client.download.tree.disk import writer
 from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.disk.staging import Staging, staging_names
 from p2p_client.download.tree.early import wanted
@@ -28,7 +30,7 @@ MIB = 1 << 20
 FILES = {f"tree/{n % 7}/file-{n}.txt": f"content {n}".encode() * 9 for n in range(300)}
 ALL = tuple(FILES.values())
 FOLDER = Folder("alice", "tree/", 0, "tree")
-Meanwhile = Callable[[], Awaitable[None]]
+Meanwhile = Callable[[HeadStart], Awaitable[None]]
 
 
 def listed(peer: ListedPeer, files: dict[str, bytes]) -> list[ListedResource]:
@@ -65,7 +67,7 @@ async def fetch(
     async def listing() -> Pages:
         for number, page in enumerate(pages):
             if number == 1 and meanwhile is not None:
-                await meanwhile()
+                await meanwhile(head)
             yield listed(peer, page)
 
     async with begun(trees, root) as head:
@@ -83,7 +85,7 @@ async def fetch(
 def all_there(root: Path, contents: Sequence[bytes]) -> Meanwhile:
     """Waits until all of these stand somewhere below the root."""
 
-    async def wait() -> None:
+    async def wait(_: HeadStart) -> None:
         async with asyncio.timeout(30):
             while not set(contents) <= set(on_disk(root).values()):
                 await asyncio.to_thread(time.sleep, 0.01)
@@ -94,8 +96,8 @@ def all_there(root: Path, contents: Sequence[bytes]) -> Meanwhile:
 async def test_files_come_out_of_sight_while_the_list_still_comes(tmp_path: Path) -> None:
     first, second = halves(FILES)
 
-    async def seen() -> None:
-        await all_there(tmp_path, tuple(first.values()))()
+    async def seen(head: HeadStart) -> None:
+        await all_there(tmp_path, tuple(first.values()))(head)
         assert not (tmp_path / "tree").exists()
         assert all(path.startswith(".") for path in on_disk(tmp_path))
 
@@ -111,8 +113,8 @@ async def test_files_come_out_of_sight_while_the_list_still_comes(tmp_path: Path
 async def test_a_list_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     root = tmp_path / "new"
 
-    async def refuse() -> None:
-        await all_there(root, tuple(halves(FILES)[0].values()))()
+    async def refuse(head: HeadStart) -> None:
+        await all_there(root, tuple(halves(FILES)[0].values()))(head)
         raise Ambiguous("two states of one tree", [])
 
     async with trees_from(TreeSource("alice", ALL)) as trees:
@@ -125,8 +127,8 @@ async def test_a_list_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
 async def test_one_that_is_cancelled_while_the_list_comes_leaves_nothing(tmp_path: Path) -> None:
     came, first_page = asyncio.Event(), halves(FILES)[0]
 
-    async def for_ever() -> None:
-        await all_there(tmp_path, tuple(first_page.values()))()
+    async def for_ever(head: HeadStart) -> None:
+        await all_there(tmp_path, tuple(first_page.values()))(head)
         came.set()
         await asyncio.Event().wait()
 
@@ -190,13 +192,20 @@ async def test_the_part_file_of_a_large_one_is_never_out_of_sight(
     assert seen == [True]
 
 
+async def no_more(head: HeadStart) -> None:
+    """Waits until the head start has ended by itself, while the list still comes."""
+    assert head._running is not None
+    async with asyncio.timeout(30):
+        await asyncio.wait({head._running})
+
+
 async def test_where_the_folder_is_there_nothing_comes_early(tmp_path: Path) -> None:
     first, second = halves(FILES)
     for path, content in first.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     async with trees_from(TreeSource("alice", ALL)) as trees:
-        done = await fetch(trees, [first, second], tmp_path)
+        done = await fetch(trees, [first, second], tmp_path, no_more)
 
         assert on_disk(tmp_path) == FILES
         assert sorted(trees.sources[0].given) == sorted(second.values())
@@ -209,7 +218,7 @@ async def test_another_file_in_the_way_is_refused_before_a_byte_comes(tmp_path: 
     (tmp_path / path).write_bytes(b"mine")
     async with trees_from(TreeSource("alice", ALL)) as trees:
         with pytest.raises(TargetExists):
-            await fetch(trees, halves(FILES), tmp_path)
+            await fetch(trees, halves(FILES), tmp_path, no_more)
 
         assert on_disk(tmp_path) == {path: b"mine"}
         assert not trees.sources[0].given
@@ -219,8 +228,8 @@ async def test_a_folder_that_appears_meanwhile_is_not_written_over(tmp_path: Pat
     path, other = next(iter(FILES)), "tree/mine"
     first, second = halves(FILES)
 
-    async def appear() -> None:
-        await all_there(tmp_path, tuple(first.values()))()
+    async def appear(head: HeadStart) -> None:
+        await all_there(tmp_path, tuple(first.values()))(head)
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_bytes(b"mine")
         (tmp_path / other).write_bytes(b"mine too")
@@ -283,7 +292,7 @@ async def test_a_disk_that_takes_no_more_is_told_and_nothing_is_left(
         written.append(place)
         return write(self, data, place)
 
-    async def full() -> None:
+    async def full(_: HeadStart) -> None:
         async with asyncio.timeout(30):
             while len(written) < 40:
                 await asyncio.to_thread(time.sleep, 0.01)
@@ -298,6 +307,27 @@ async def test_a_disk_that_takes_no_more_is_told_and_nothing_is_left(
         monkeypatch.undo()
         await fetch(trees, [FILES], tmp_path)
         assert on_disk(tmp_path) == FILES
+
+
+async def test_a_disk_that_fails_while_names_are_held_back_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def fail(self: Staging, places: object) -> None:
+        tried.set()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def flushed(_: HeadStart) -> None:
+        assert await asyncio.to_thread(tried.wait, 30)
+
+    monkeypatch.setattr(writer, "BATCH_FILES", 32)
+    monkeypatch.setattr(Staging, "flush", fail)
+    async with trees_from(TreeSource("alice", ALL)) as trees:
+        done = await fetch(trees, halves(FILES), tmp_path, flushed)
+
+        assert on_disk(tmp_path) == FILES  # the disk was well again: all of it came anew
+        assert not done.failed_files
 
 
 async def test_what_a_killed_one_left_is_swept(tmp_path: Path) -> None:

@@ -115,6 +115,13 @@ class Staging:
             finally:
                 os.close(fd)
 
+    def flush(self, places: Iterable[str]) -> None:
+        """Brings the disks of these places up to date, where that can be done at once. Raises
+        OSError."""
+        if self._syncfs is not None:
+            folders = {place.rpartition("/")[0] for place in places}
+            self._sync_disks(self.ground.disks_of(folders), self._syncfs)
+
     def _sync_disks(self, disks: Sequence[int], syncfs: Callable[[int], int]) -> None:
         try:
             for fd in disks:

@@ -66,6 +66,8 @@ class Writer:
         self._written_bytes = 0
         self._writing = asyncio.Lock()
         self._putting: Future[_Written] | None = None
+        self._flushing: asyncio.Future[None] | None = None
+        self._flushed = 0  # of what is written
         self._naming: asyncio.Future[list[tuple[int, OSError | None]]] | None = None
         self._named_at = asyncio.get_running_loop().time()
 
@@ -86,7 +88,9 @@ class Writer:
                 self._watch.failed(file, error)
             if done.full is not None:
                 raise disk_error(self._staging.ground, done.full)
-            if self._is_batch():
+            if self._is_held:
+                await self._flush()
+            elif self._is_batch():
                 await self._name()
         return done.bad
 
@@ -126,9 +130,33 @@ class Writer:
             if self._is_batch():
                 await self._name()
 
+    async def _flush(self) -> None:
+        """Begins to bring to the disk what waits for its name: less is left to do for that then.
+        No name relies on it. Raises as `put` does, for the time before."""
+        if len(self._written) - self._flushed < BATCH_FILES:
+            return
+        if self._flushing is not None:
+            if not self._flushing.done():
+                return
+            await self._flush_ended(self._flushing)
+        self._flushed = len(self._written)
+        places = [self._places[file] for _, file in self._written[-BATCH_FILES:]]
+        loop = asyncio.get_running_loop()
+        self._flushing = loop.run_in_executor(self._syncing, self._staging.flush, places)
+        self._flushing.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _flush_ended(self, flushing: asyncio.Future[None]) -> None:
+        try:
+            await settled(flushing)
+        except OSError as error:
+            raise disk_error(self._staging.ground, error) from None
+
     async def _name(self) -> None:
         """Begins to make durable and to name what is written; waits for the batch before."""
         await self._settle()
+        if self._flushing is not None:
+            await self._flush_ended(self._flushing)
+            self._flushing = None
         batch = self._take()
         self._named_at = asyncio.get_running_loop().time()
         if batch.files or batch.folders:

@@ -12,8 +12,9 @@ from p2p_client.errors import LocalRefusal
 from p2p_client.models import ListedResource
 from p2p_client.records import dataclass
 
-MOST_BYTES = 64 << 20
-"""So much is fetched early at most: when the list is refused, all of it is thrown away."""
+MOST_BYTES = 32 << 20
+"""So much is fetched early at most, as in a batch that is named together: when the list is refused,
+or the command ends before it is complete, all of it is thrown away."""
 MOST_CONTENT_BYTES = 1 << 20
 CALL_CONTENTS = 1_024
 CALL_BYTES = 8 << 20
