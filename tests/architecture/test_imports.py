@@ -42,7 +42,7 @@ FORBIDDEN = {
     "client/p2p_client/upload/slots/queue.py": IO | WIRE,
     "client/p2p_client/upload/slots/width.py": IO | WIRE,
     "client/p2p_client/download/tree/plan.py": IO | WIRE,
-    "client/p2p_client/download/tree/handout.py": IO | WIRE,
+    "client/p2p_client/download/tree/lanes/handout.py": IO | WIRE,
     "client/p2p_client/download/tree/disk": WIRE,
     "client/p2p_client/upload/admission": IO | WIRE,
     "client/p2p_client/library": WIRE,

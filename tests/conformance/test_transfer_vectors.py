@@ -20,7 +20,7 @@ from p2p_client.content.piece_map import PieceMap
 from p2p_client.download.partial.watching import watch_pieces
 from p2p_client.download.picker.pieces import span, stripes
 from p2p_client.download.picker.spans import block_length
-from p2p_client.download.tree.packed import Asked, PackedSource
+from p2p_client.download.tree.lanes.packed import Asked, PackedSource
 from p2p_client.errors import SourceMisbehaved
 from p2p_client.models import Digest, Endpoint, Holding, ManifestDigest, PeerId, Source
 from p2p_client.net.channels import PeerChannels

@@ -4,7 +4,6 @@ Messages are encoded here, for protobuf would copy each content into a message a
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from p2p.v1 import types_pb2
 from p2p_client.library.errors import ContentError, ContentUnknown
@@ -15,6 +14,7 @@ from p2p_client.upload.refusals import FieldInvalid, TooLarge
 from p2p_client.upload.slots.slots import Turn
 from p2p_client.upload.status import refusal_of
 from p2p_client.upload.stream import Send
+from p2p_client.upload.varint import varint
 
 MOST_DIGESTS = 5_000
 LARGEST_CONTENT_BYTES = 1 << 20
@@ -106,23 +106,13 @@ def encoded(outcomes: Sequence[bytes | ContentError | str], index: int) -> bytes
     reason by name."""
     parts: list[bytes] = []
     for at, outcome in enumerate(outcomes, index):
-        head = _INDEX + _varint(at) if at else b""
+        head = _INDEX + varint(at) if at else b""
         if isinstance(outcome, bytes):
             if outcome:
-                head += _DATA + _varint(len(outcome))
-            parts += (_CONTENT, _varint(len(head) + len(outcome)), head, outcome)
+                head += _DATA + varint(len(outcome))
+            parts += (_CONTENT, varint(len(head) + len(outcome)), head, outcome)
             continue
         reason = outcome if isinstance(outcome, str) else refusal_of(outcome).reason
-        head += _REASON + _varint(types_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"))
-        parts += (_CONTENT, _varint(len(head)), head)
+        head += _REASON + varint(types_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"))
+        parts += (_CONTENT, varint(len(head)), head)
     return b"".join(parts)
-
-
-@lru_cache(maxsize=MOST_DIGESTS)
-def _varint(number: int) -> bytes:
-    coded = bytearray()
-    while number > 0x7F:
-        coded.append(number & 0x7F | 0x80)
-        number >>= 7
-    coded.append(number)
-    return bytes(coded)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from p2p_client.library.disk.reading.opened import OpenContent
 from p2p_client.upload.refusals import RangeInvalid
 from p2p_client.upload.slots.slots import Turn
+from p2p_client.upload.varint import varint
 
 Send = Callable[[bytes, int], Awaitable[None]]
 """Sends an encoded chunk that holds so many bytes of data."""
@@ -74,9 +75,4 @@ async def send_range(
 
 def head_of_chunk(data_bytes: int) -> bytes:
     """What stands before so many bytes of data, at least one, in an encoded FetchFileResponse."""
-    head, left = bytearray(_DATA_TAG), data_bytes
-    while left > 0x7F:
-        head.append(left & 0x7F | 0x80)
-        left >>= 7
-    head.append(left)
-    return bytes(head)
+    return _DATA_TAG + varint(data_bytes)

@@ -110,13 +110,14 @@ class Calls:
         self, name: str, method: Method, encode: Callable[[Message], bytes]
     ) -> Callable[[Message | DirectoryError, Context], Awaitable[bytes]]:
         async def answer(request: Message | DirectoryError, context: Context) -> bytes:
-            host = host_of(context.peer())
+            peer = context.peer()
+            host = host_of(peer)
             is_held = self._unread.came(host)
             self._running += 1
             try:
                 asked = request if is_held else _too_much_unread()
                 work = self._call(name, method, asked, context)
-                encoded = encode(await self._answer(name, work, context))
+                encoded = encode(await self._answer(name, peer, work, context))
                 if is_held:
                     # Until gRPC is done with it, when the caller has taken it: long after us.
                     is_held, size_bytes = False, len(encoded)
@@ -135,18 +136,22 @@ class Calls:
         self, name: str, method: StreamMethod
     ) -> Callable[[Message | DirectoryError, Context], Awaitable[None]]:
         async def stream(request: Message | DirectoryError, context: Context) -> None:
-            host = host_of(context.peer())
+            peer = context.peer()
+            host = host_of(peer)
             is_held = self._unread.came(host)
             asked = request if is_held else _too_much_unread()
             try:
-                await self._answer(name, self._stream(name, method, asked, context), context)
+                work = self._stream(name, method, asked, context)
+                await self._answer(name, peer, work, context)
             finally:
                 if is_held:
                     self._unread.left(host, CALL_BYTES)
 
         return stream
 
-    async def _answer(self, name: str, work: Coroutine[Any, Any, A], context: Context) -> A:
+    async def _answer(
+        self, name: str, peer: str, work: Coroutine[Any, Any, A], context: Context
+    ) -> A:
         started_at = time.monotonic()
         code = outcome = "CANCELLED"
         try:
@@ -162,7 +167,7 @@ class Calls:
         finally:
             seconds = time.monotonic() - started_at
             is_stream = name in _STREAMS
-            self._observe(FinishedCall(name, context.peer(), code, outcome, is_stream, seconds))
+            self._observe(FinishedCall(name, peer, code, outcome, is_stream, seconds))
 
     async def _call(
         self, name: str, method: Method, request: Message | DirectoryError, context: Context

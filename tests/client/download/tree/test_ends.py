@@ -14,15 +14,15 @@ from blake3 import blake3
 from tests.support.sources.trees import TreeSource, on_disk, trees_from
 
 from p2p_client.download.threads import until_stopped
-from p2p_client.download.tree import handout
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.ground import Ground
 from p2p_client.download.tree.disk.staging import FEW, Staging
 from p2p_client.download.tree.disk.writer import Arrived, Watch, Writer
-from p2p_client.download.tree.givers import MOST_LOCATED, Givers
-from p2p_client.download.tree.packed import Asked, Came, PackedSource
+from p2p_client.download.tree.lanes import handout
+from p2p_client.download.tree.lanes.givers import MOST_LOCATED, Givers
+from p2p_client.download.tree.lanes.packed import Asked, Came, PackedSource
+from p2p_client.download.tree.lanes.small import MOST_SOURCES, SmallContents
 from p2p_client.download.tree.plan import TreeFile, contents_of
-from p2p_client.download.tree.small import MOST_SOURCES, SmallContents
 from p2p_client.errors import DiskFull
 from p2p_client.models import Digest, Holding, ManifestDigest, PeerId, Source
 

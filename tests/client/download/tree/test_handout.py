@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p_client.download.tree.handout import Call, Handout
+from p2p_client.download.tree.lanes.handout import Call, Handout
 from p2p_client.models import PeerId
 
 A, B, C = PeerId("a"), PeerId("b"), PeerId("c")

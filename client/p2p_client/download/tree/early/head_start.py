@@ -115,7 +115,7 @@ class HeadStart:
         return f"{self._wanted.user}:{self._folder.text}"
 
     async def _read(self, trees: "TreeDownloader") -> None:
-        from p2p_client.download.tree.packed import Asked
+        from p2p_client.download.tree.lanes.packed import Asked
 
         with suppress(PeerError):
             while contents := await self._next():

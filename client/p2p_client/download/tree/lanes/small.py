@@ -13,9 +13,9 @@ from functools import partial
 from p2p_client.download.sources.waiting import QueuePlace
 from p2p_client.download.tree.account import Account
 from p2p_client.download.tree.disk.writer import Arrived, Writer
-from p2p_client.download.tree.givers import Givers
-from p2p_client.download.tree.handout import Call, Handout
-from p2p_client.download.tree.packed import Asked, Came, PackedSource
+from p2p_client.download.tree.lanes.givers import Givers
+from p2p_client.download.tree.lanes.handout import Call, Handout
+from p2p_client.download.tree.lanes.packed import Asked, Came, PackedSource
 from p2p_client.download.tree.plan import Content, TreeFile
 from p2p_client.errors import SourceError, SourceMisbehaved, SourceStale
 from p2p_client.models import PeerId, Source

@@ -8,7 +8,7 @@ wrong. A grant for many contents is good for all that the source shares.
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from p2p_client.download.tree.handout import Handout
+from p2p_client.download.tree.lanes.handout import Handout
 from p2p_client.download.tree.plan import Content, TreeFile
 from p2p_client.errors import DirectoryError
 from p2p_client.models import Digest, Holding, PeerId, Source
