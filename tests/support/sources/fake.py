@@ -146,6 +146,7 @@ class FakeSource(PeerServiceServicer):
         is_first = True
         held = set(range(count)) if behaviour.held is None else behaviour.held
         while not self.dead.is_set():
+            gained = self._gained  # that of now: what comes while we write is not waited for
             new = sorted((held | behaviour.claimed) - told)
             if not is_first:
                 message = peer_pb2.WatchPiecesResponse(added_pieces=new)
@@ -160,7 +161,7 @@ class FakeSource(PeerServiceServicer):
                 await context.write(peer_pb2.WatchPiecesResponse(added_pieces=behaviour.babble))
             if len(told) == count:
                 return
-            await self._gained.wait()
+            await gained.wait()
             if behaviour.held is not held and behaviour.held is not None:
                 await refuse(context, "CONTENT_UNKNOWN")
 
