@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -38,6 +39,14 @@ def programs() -> Path | None:
     return None
 
 
+# Not `subprocess`'s own `user`: for that it forks, and what gRPC does in the fork of a process that
+# it works in ends the child now and then.
+_AS_USER = (
+    "import os, sys; os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1])); "
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
+
+
 class Cluster:
     """One server. Not started by making it."""
 
@@ -48,14 +57,16 @@ class Cluster:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         account = _account() if os.getuid() == 0 else None
-        self._uid = account.pw_uid if account else None
-        self._gid = account.pw_gid if account else None
+        self._as_user: tuple[str, ...] = ()
+        if account is not None:
+            ids = str(account.pw_uid), str(account.pw_gid)
+            self._as_user = (sys.executable, "-IS", "-c", _AS_USER, *ids)
+            os.chown(folder, account.pw_uid, account.pw_gid)
 
     def create(self) -> None:
-        if self._uid is not None and self._gid is not None:
-            os.chown(self.folder, self._uid, self._gid)
         self._run(
-            "initdb",
+            *self._as_user,
+            self._bin / "initdb",
             *("--pgdata", self._data, "--username", "directory", "--auth", "trust"),
             *("--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
         )
@@ -75,13 +86,11 @@ class Cluster:
         arguments = [word for item in settings.items() for word in ("-c", f"{item[0]}={item[1]}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self._data, *arguments],
+                [*self._as_user, self._bin / "postgres", "-D", self._data, *arguments],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
-                user=self._uid,
-                group=self._gid,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -133,7 +142,7 @@ class Cluster:
         """What `psql` prints for a statement."""
         database = url.rpartition("/")[2] or "postgres"
         return self._run(
-            "psql",
+            self._bin / "psql",
             *("--host", self.folder, "--port", str(self.port), "--username", "directory"),
             *("--no-psqlrc", "--quiet", "--tuples-only", "--no-align"),
             *("--set", "ON_ERROR_STOP=1", "--command", statement, database),
@@ -146,17 +155,15 @@ class Cluster:
             return False
         return True
 
-    def _run(self, program: str, *arguments: str | Path) -> str:
+    def _run(self, *command: str | Path) -> str:
         done = subprocess.run(
-            [self._bin / program, *arguments],
+            command,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
             check=True,
-            user=self._uid,
-            group=self._gid,
         )
         return done.stdout.strip()
 
