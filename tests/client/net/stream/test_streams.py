@@ -115,16 +115,25 @@ async def test_what_follows_the_end_of_a_call_is_heard_in_the_next_one(
 
 
 async def test_a_kept_connection_that_was_closed_meanwhile_is_made_anew(streams: Streams) -> None:
+    has_all, is_closed = asyncio.Event(), asyncio.Event()
+    numbers: list[int] = []
+
     async def answer(call: RawCall) -> None:
+        numbers.append(call.number)
         await send_all(call)
         if call.number == 1:
+            await has_all.wait()  # closed sooner, with credit unread, it would be reset
             call.writer.close()
+            is_closed.set()
 
     async with raw_source(answer) as endpoint:
         for _ in range(2):
             content, _ = await content_of(opened(streams, endpoint))
             assert content == CONTENT
-            await asyncio.sleep(0.05)
+            has_all.set()
+            await is_closed.wait()
+
+    assert numbers == [1, 2]
 
 
 async def test_what_the_call_says_arrives_at_the_source(streams: Streams) -> None:
