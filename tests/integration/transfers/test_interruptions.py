@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.programs.network import Network, User
-from tests.support.programs.transfers import BIG_BYTES, MIB, big_content, half_way, strays
+from tests.support.programs.transfers import BIG_BYTES, LIMITED, MIB, big_content, half_way, strays
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ def test_a_killed_downloader_fetches_only_the_rest(users: tuple[User, User, User
     alice, _, carol = users
     content = big_content()
     alice.file("film.mkv", content)
-    alice.share("film.mkv")
+    alice.share("film.mkv", arguments=LIMITED)
     kept = 0
     for share in (0.3, 0.6):
         get = carol.start("get", "film.mkv", "--json")
@@ -39,7 +39,7 @@ def test_a_download_goes_on_with_the_other_source(users: tuple[User, User, User]
     content = big_content()
     alice.file("film.mkv", content)
     bob.file("film.mkv", content)
-    sharers = [alice.share("film.mkv"), bob.share("film.mkv")]
+    sharers = [alice.share("film.mkv", arguments=LIMITED), bob.share("film.mkv", arguments=LIMITED)]
     get = carol.start("get", "film.mkv", "--json")
     half_way(get, 0.2)
 
@@ -55,7 +55,7 @@ def test_a_download_never_notices_that_the_directory_is_away(
     alice, _, carol = users
     content = big_content()
     alice.file("film.mkv", content)
-    alice.share("film.mkv")
+    alice.share("film.mkv", arguments=LIMITED)
     get = carol.start("get", "film.mkv", "--json")
     half_way(get, 0.2)
 
@@ -70,7 +70,7 @@ def test_the_only_source_may_come_back(users: tuple[User, User, User]) -> None:
     alice, _, carol = users
     content = big_content()
     alice.file("film.mkv", content)
-    sharer = alice.share("film.mkv")
+    sharer = alice.share("film.mkv", arguments=LIMITED)
     get = carol.start("get", "film.mkv", "--json")
     half_way(get, 0.2)
     sharer.kill()
@@ -79,7 +79,7 @@ def test_the_only_source_may_come_back(users: tuple[User, User, User]) -> None:
     assert "again" in ended.stderr  # says that the same command resumes
     assert ended.event("error")["code"] == 6
 
-    alice.share("film.mkv")
+    alice.share("film.mkv", arguments=LIMITED)
 
     finished = carol.run("get", "film.mkv", "--json").event("finished")
     assert finished["resumed_bytes"] > 0
@@ -92,7 +92,7 @@ def test_a_sharer_that_does_not_answer_is_given_up(users: tuple[User, User, User
     content = big_content()
     for user in (alice, bob):
         user.file("film.mkv", content)
-    stuck, _ = alice.share("film.mkv"), bob.share("film.mkv")
+    stuck, _ = alice.share("film.mkv", arguments=LIMITED), bob.share("film.mkv", arguments=LIMITED)
     get = carol.start("get", "film.mkv", "--json")
     half_way(get, 0.1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.support.programs.network import User
-from tests.support.programs.transfers import big_content, half_way, strays
+from tests.support.programs.transfers import LIMITED, big_content, half_way, strays
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_two_downloads_to_one_target_do_not_meet(users: tuple[User, User, User])
     alice, _, carol = users
     content = big_content()
     alice.file("film.mkv", content)
-    alice.share("film.mkv")
+    alice.share("film.mkv", arguments=LIMITED)
     first = carol.start("get", "film.mkv", "--json")
     half_way(first, 0.1)
 

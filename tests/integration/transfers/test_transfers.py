@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from tests.support.programs.network import User
 from tests.support.programs.processes import eventually
-from tests.support.programs.transfers import MIB, big_content, digest_of, half_way, strays
+from tests.support.programs.transfers import LIMITED, MIB, big_content, digest_of, half_way, strays
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +100,7 @@ def test_a_file_rewritten_while_it_is_fetched_ends_in_an_error_or_the_old_bytes(
     alice, _, carol = users
     old = big_content()
     file = alice.file("film.mkv", old)
-    alice.share("film.mkv")
+    alice.share("film.mkv", arguments=LIMITED)
     get = carol.start("get", digest_of(old), "-o", "copy", "--json")
     half_way(get, 0.2)
 

@@ -13,6 +13,10 @@ def digest_of(content: bytes) -> str:
     return f"b3:{blake3(content).hexdigest()}"
 
 
+LIMITED = ("--limit-up", "100MB")
+"""For a share: whoever fetches `big_content` is not done before a test can see that it is half way."""
+
+
 def big_content(seed: int = 0) -> bytes:
     """Pieces that all differ, so that a swapped one would be noticed."""
     block = bytes(range(256)) * 4096
