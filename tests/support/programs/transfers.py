@@ -14,7 +14,7 @@ def digest_of(content: bytes) -> str:
 
 
 LIMITED = ("--limit-up", "100MB")
-"""For a share: whoever fetches `big_content` is not done before a test can see that it is half way."""
+"""For a share: nobody has fetched `big_content` before a test can see that it is half way."""
 
 
 def big_content(seed: int = 0) -> bytes:
