@@ -18,13 +18,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ended))
     from p2p_client.cli.main import main as run
 
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    status = run()
+    status = run(begin=_raise_interrupts)
     # All that had to be closed or kept is by now. The interpreter would look through everything
     # once more for cycles before it ends: a sixth of a short command's time.
     gc.freeze()
     return status
+
+
+def _raise_interrupts() -> None:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":

@@ -143,8 +143,14 @@ def program(typed: str = "") -> typer.Typer:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line; the exit status."""
+def main(
+    arguments: Sequence[str] | None = None, *, begin: Callable[[], None] = lambda: None
+) -> int:
+    """Runs one command line; the exit status.
+
+    Args:
+        begin: called once an interruption is told as what it is, not before.
+    """
     typed = sys.argv[1:] if arguments is None else arguments
     try:
         hoisted, rest = hoist(typed)
@@ -155,10 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _forget_empty_variables()
     prepare_streams(verbose=verbose)
     output = Output(json="--json" in hoisted, verbose=verbose)
-    return guarded(lambda: _invoke(hoisted, rest), output)
+    return guarded(lambda: _invoke(hoisted, rest, begin), output)
 
 
-def _invoke(hoisted: list[str], rest: list[str]) -> object:
+def _invoke(hoisted: list[str], rest: list[str], begin: Callable[[], None]) -> object:
+    begin()
     app = program(rest[0] if rest else "")
     try:
         return app([*hoisted, *rest], standalone_mode=False, prog_name=PROGRAM)

@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2p_client.cli.failures import Stopped
@@ -22,9 +23,24 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         Stopped: by one of these.
     """
     try:
-        return asyncio.run(_until_terminated(work))
+        runner = asyncio.Runner()
+        with _interrupted_later():  # a loop that is half made cannot be closed
+            runner.get_loop()
+        with runner:
+            return runner.run(_until_terminated(work))
     except KeyboardInterrupt:
         raise Stopped(signal.SIGINT) from None
+    finally:
+        work.close()  # one that never began complains otherwise
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
